@@ -1,0 +1,252 @@
+//! What a server offers: services, their methods, and the one function that runs a call.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{Budget, CodecId};
+use crate::error::{Code, Error, Executed};
+use crate::shape::MethodShape;
+
+/// A service that a server can offer. `#[service]` implements it for the `..Server` struct of a
+/// trait; nobody writes it by hand.
+pub trait Service: Send + Sync + 'static {
+    /// What the service is called and which methods it has.
+    fn descriptor(&self) -> &'static Descriptor;
+
+    /// Runs one call.
+    ///
+    /// The future owns the service and the request; dropping it is how a call is cancelled.
+    fn call(&self, request: Request) -> BoxFuture<Reply>;
+}
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The constant part of a service: its name, version, documentation and methods.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Descriptor {
+    /// The name under which the service is registered and called.
+    pub name: &'static str,
+    /// The version under which it is registered, in semver form.
+    pub version: &'static str,
+    /// The doc comment of the trait.
+    pub doc: &'static str,
+    /// The methods, in the order of the trait.
+    pub methods: &'static [&'static Method],
+}
+
+impl Descriptor {
+    /// Describes a service.
+    pub const fn new(
+        name: &'static str,
+        version: &'static str,
+        doc: &'static str,
+        methods: &'static [&'static Method],
+    ) -> Self {
+        Self { name, version, doc, methods }
+    }
+
+    /// One number for all shapes of the service: equal numbers can talk to each other, whatever
+    /// their versions say.
+    pub fn fingerprint(&self) -> u64 {
+        // Sorted, because the order of the methods in the trait never matters.
+        let mut parts: Vec<(u64, u64)> =
+            self.methods.iter().map(|method| (method.id.0, method.fingerprint())).collect();
+        parts.sort_unstable();
+        let mut hash = Fnv::new();
+        for (id, fingerprint) in parts {
+            hash = hash.write(&id.to_le_bytes()).write(&fingerprint.to_le_bytes());
+        }
+        hash.0
+    }
+}
+
+/// The constant part of a method.
+pub struct Method {
+    /// The service it belongs to.
+    pub service: &'static str,
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// What travels instead of the two names.
+    pub id: MethodId,
+    /// The names of the arguments, for messages to people; they never travel.
+    pub arguments: &'static [&'static str],
+    /// Whether a repeated call does no harm, so that it may be retried and hedged.
+    pub idempotent: bool,
+    /// The doc comment of the method.
+    pub doc: &'static str,
+    probe: fn() -> MethodShape,
+    shape: OnceLock<(MethodShape, u64)>,
+}
+
+impl Method {
+    /// Describes a method; `probe` reads the shapes of its types and runs at most once.
+    pub const fn new(
+        service: &'static str,
+        name: &'static str,
+        arguments: &'static [&'static str],
+        doc: &'static str,
+        probe: fn() -> MethodShape,
+    ) -> Self {
+        Self {
+            service,
+            name,
+            id: MethodId::new(service, name),
+            arguments,
+            idempotent: false,
+            doc,
+            probe,
+            shape: OnceLock::new(),
+        }
+    }
+
+    /// Marks the method as safe to repeat.
+    pub const fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    /// The shapes of arguments and return as serde sees them.
+    pub fn shape(&self) -> &MethodShape {
+        &self.probed().0
+    }
+
+    /// The hash of [`shape`](Self::shape) that travels with each call.
+    pub fn fingerprint(&self) -> u64 {
+        self.probed().1
+    }
+
+    fn probed(&self) -> &(MethodShape, u64) {
+        self.shape.get_or_init(|| {
+            let shape = (self.probe)();
+            let fingerprint = shape.fingerprint();
+            (shape, fingerprint)
+        })
+    }
+}
+
+impl fmt::Debug for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.service, self.name)
+    }
+}
+
+/// The stable number of a method: the 64-bit FNV-1a hash of `Service.method`.
+///
+/// Methods are named by it and never by their position, so reordering a trait changes nothing on
+/// the wire. A server refuses to start with two methods of one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MethodId(pub u64);
+
+impl MethodId {
+    /// The number of `method` in `service`.
+    pub const fn new(service: &str, method: &str) -> Self {
+        Self(Fnv::new().write(service.as_bytes()).write(b".").write(method.as_bytes()).0)
+    }
+}
+
+/// FNV-1a, 64 bits: <http://www.isthe.com/chongo/tech/comp/fnv/>. Not for hostile input: it names
+/// things that the same program's developers chose.
+#[derive(Clone, Copy)]
+pub(crate) struct Fnv(pub(crate) u64);
+
+impl Fnv {
+    pub(crate) const fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    pub(crate) const fn write(self, bytes: &[u8]) -> Self {
+        let mut hash = self.0;
+        let mut at = 0;
+        while at < bytes.len() {
+            hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+            at += 1;
+        }
+        Self(hash)
+    }
+}
+
+/// A call as the server stub receives it: the method is known and its shape agreed, the arguments
+/// are still bytes.
+pub struct Request {
+    pub(crate) method: &'static Method,
+    pub(crate) codec: CodecId,
+    pub(crate) budget: Budget,
+    pub(crate) reply_limit: usize,
+    pub(crate) payload: Bytes,
+}
+
+impl Request {
+    /// The method that is called.
+    pub fn method(&self) -> &'static Method {
+        self.method
+    }
+
+    /// The encoded arguments.
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
+    /// Decodes the arguments, which may borrow from the request.
+    pub(crate) fn decode<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Reply> {
+        self.codec
+            .decode(&self.payload, &self.budget)
+            .map_err(|error| Reply::Failure(error.with_executed(Executed::No)))
+    }
+
+    /// The reply that carries `value`.
+    pub(crate) fn reply<T: Serialize>(&self, value: &T) -> Reply {
+        self.encode(value).map_or_else(Reply::Failure, Reply::Value)
+    }
+
+    /// The reply that carries the service's own `error`.
+    pub(crate) fn reply_error<E: Serialize>(&self, error: &E) -> Reply {
+        self.encode(error).map_or_else(Reply::Failure, Reply::ServiceError)
+    }
+
+    fn encode<T: Serialize>(&self, value: &T) -> Result<Bytes, Error> {
+        // The method has run: whatever becomes of its reply, it must not run again by itself.
+        self.codec
+            .encode(value, self.reply_limit)
+            .map_err(|error| error.with_executed(Executed::Yes))
+    }
+}
+
+/// What became of a call on the server.
+#[derive(Debug)]
+pub enum Reply {
+    /// The method returned; the encoded value, or the `Ok` of its `Result`.
+    Value(Bytes),
+    /// The method returned this encoded `Err`.
+    ServiceError(Bytes),
+    /// The call failed before, during or after the method.
+    Failure(Error),
+}
+
+impl Reply {
+    pub(crate) fn unimplemented(method: &Method) -> Self {
+        Self::Failure(
+            Error::new(Code::Unimplemented, "the server does not offer this method")
+                .with_method(method.service, method.name)
+                .with_executed(Executed::No),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn method_ids_are_the_published_hash() {
+        // The test vector of the FNV authors for "foobar".
+        assert_eq!(Fnv::new().write(b"foobar").0, 0x8594_4171_f739_67e8);
+        assert_eq!(MethodId::new("foo", "bar").0, Fnv::new().write(b"foo.bar").0);
+    }
+}
