@@ -179,12 +179,18 @@ impl Error {
 
     /// The service that was called.
     pub fn service(&self) -> Option<&str> {
-        self.inner.method.as_ref().map(|(service, _)| service.as_ref())
+        self.inner
+            .method
+            .as_ref()
+            .map(|(service, _)| service.as_ref())
     }
 
     /// The method that was called.
     pub fn method(&self) -> Option<&str> {
-        self.inner.method.as_ref().map(|(_, method)| method.as_ref())
+        self.inner
+            .method
+            .as_ref()
+            .map(|(_, method)| method.as_ref())
     }
 
     /// Which attempt failed; the first is 1.
@@ -221,7 +227,9 @@ impl Error {
         service: impl Into<Cow<'static, str>>,
         method: impl Into<Cow<'static, str>>,
     ) -> Self {
-        self.inner.method.get_or_insert_with(|| (service.into(), method.into()));
+        self.inner
+            .method
+            .get_or_insert_with(|| (service.into(), method.into()));
         self
     }
 
@@ -309,7 +317,10 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.inner.source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
+        self.inner
+            .source
+            .as_ref()
+            .map(|source| &**source as &(dyn StdError + 'static))
     }
 }
 
@@ -396,7 +407,9 @@ mod tests {
 
     #[test]
     fn the_nearest_place_names_the_address() {
-        let error = Error::new(Code::Io, "").with_address("unix:/a").with_address("unix:/b");
+        let error = Error::new(Code::Io, "")
+            .with_address("unix:/a")
+            .with_address("unix:/b");
         assert_eq!(error.address(), Some("unix:/a"));
     }
 
@@ -411,6 +424,9 @@ mod tests {
     #[test]
     fn a_service_error_has_run() {
         assert_eq!(CallError::Service("no").executed(), Executed::Yes);
-        assert_eq!(CallError::<()>::Rpc(Error::new(Code::Io, "")).executed(), Executed::No);
+        assert_eq!(
+            CallError::<()>::Rpc(Error::new(Code::Io, "")).executed(),
+            Executed::No
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! What generated code calls. Not public API: it changes with the macro, without notice.
 
-pub use crate::service::{BoxFuture, Descriptor, Method, Reply, Request};
+pub use crate::service::{BoxFuture, Descriptor, Method, Request};
 pub use crate::shape::{MethodShape, Shape};
+pub use crate::wire::Reply;
 
 use std::marker::PhantomData;
 use std::time::Duration;

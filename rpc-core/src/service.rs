@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{Budget, CodecId};
 use crate::error::{Code, Error, Executed};
 use crate::shape::MethodShape;
+use crate::wire::Reply;
 
 /// A service that a server can offer. `#[service]` implements it for the `..Server` struct of a
 /// trait; nobody writes it by hand.
@@ -49,19 +50,29 @@ impl Descriptor {
         doc: &'static str,
         methods: &'static [&'static Method],
     ) -> Self {
-        Self { name, version, doc, methods }
+        Self {
+            name,
+            version,
+            doc,
+            methods,
+        }
     }
 
     /// One number for all shapes of the service: equal numbers can talk to each other, whatever
     /// their versions say.
     pub fn fingerprint(&self) -> u64 {
         // Sorted, because the order of the methods in the trait never matters.
-        let mut parts: Vec<(u64, u64)> =
-            self.methods.iter().map(|method| (method.id.0, method.fingerprint())).collect();
+        let mut parts: Vec<(u64, u64)> = self
+            .methods
+            .iter()
+            .map(|method| (method.id.0, method.fingerprint()))
+            .collect();
         parts.sort_unstable();
         let mut hash = Fnv::new();
         for (id, fingerprint) in parts {
-            hash = hash.write(&id.to_le_bytes()).write(&fingerprint.to_le_bytes());
+            hash = hash
+                .write(&id.to_le_bytes())
+                .write(&fingerprint.to_le_bytes());
         }
         hash.0
     }
@@ -147,7 +158,13 @@ pub struct MethodId(pub u64);
 impl MethodId {
     /// The number of `method` in `service`.
     pub const fn new(service: &str, method: &str) -> Self {
-        Self(Fnv::new().write(service.as_bytes()).write(b".").write(method.as_bytes()).0)
+        Self(
+            Fnv::new()
+                .write(service.as_bytes())
+                .write(b".")
+                .write(method.as_bytes())
+                .0,
+        )
     }
 }
 
@@ -207,7 +224,8 @@ impl Request {
 
     /// The reply that carries the service's own `error`.
     pub(crate) fn reply_error<E: Serialize>(&self, error: &E) -> Reply {
-        self.encode(error).map_or_else(Reply::Failure, Reply::ServiceError)
+        self.encode(error)
+            .map_or_else(Reply::Failure, Reply::ServiceError)
     }
 
     fn encode<T: Serialize>(&self, value: &T) -> Result<Bytes, Error> {
@@ -216,17 +234,6 @@ impl Request {
             .encode(value, self.reply_limit)
             .map_err(|error| error.with_executed(Executed::Yes))
     }
-}
-
-/// What became of a call on the server.
-#[derive(Debug)]
-pub enum Reply {
-    /// The method returned; the encoded value, or the `Ok` of its `Result`.
-    Value(Bytes),
-    /// The method returned this encoded `Err`.
-    ServiceError(Bytes),
-    /// The call failed before, during or after the method.
-    Failure(Error),
 }
 
 impl Reply {
@@ -247,6 +254,9 @@ mod tests {
     fn method_ids_are_the_published_hash() {
         // The test vector of the FNV authors for "foobar".
         assert_eq!(Fnv::new().write(b"foobar").0, 0x8594_4171_f739_67e8);
-        assert_eq!(MethodId::new("foo", "bar").0, Fnv::new().write(b"foo.bar").0);
+        assert_eq!(
+            MethodId::new("foo", "bar").0,
+            Fnv::new().write(b"foo.bar").0
+        );
     }
 }

@@ -23,10 +23,16 @@ impl Channel {
     pub(crate) fn start<A: Serialize>(&self, _: &'static Method, _: &A) -> Pending {
         Pending
     }
-    pub(crate) async fn connect_for(_: impl IntoAddress, _: &'static Descriptor) -> Result<Self, Error> {
+    pub(crate) async fn connect_for(
+        _: impl IntoAddress,
+        _: &'static Descriptor,
+    ) -> Result<Self, Error> {
         Ok(Self)
     }
-    pub(crate) fn connect_lazy_for(_: impl IntoAddress, _: &'static Descriptor) -> Result<Self, Error> {
+    pub(crate) fn connect_lazy_for(
+        _: impl IntoAddress,
+        _: &'static Descriptor,
+    ) -> Result<Self, Error> {
         Ok(Self)
     }
     pub(crate) async fn discover_for(_: &'static Descriptor) -> Result<Self, Error> {

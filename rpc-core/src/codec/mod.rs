@@ -14,7 +14,11 @@ impl CodecId {
     pub const BINCODE: Self = Self(1);
 
     /// Encodes `value` into at most `limit` bytes.
-    pub(crate) fn encode<T: Serialize + ?Sized>(self, value: &T, limit: usize) -> Result<Bytes, Error> {
+    pub(crate) fn encode<T: Serialize + ?Sized>(
+        self,
+        value: &T,
+        limit: usize,
+    ) -> Result<Bytes, Error> {
         let _ = limit;
         bincode::serde::encode_to_vec(value, bincode::config::standard())
             .map(Bytes::from)
@@ -22,7 +26,11 @@ impl CodecId {
     }
 
     /// Decodes a value from the whole of `bytes`.
-    pub(crate) fn decode<'de, T: Deserialize<'de>>(self, bytes: &'de [u8], budget: &Budget) -> Result<T, Error> {
+    pub(crate) fn decode<'de, T: Deserialize<'de>>(
+        self,
+        bytes: &'de [u8],
+        budget: &Budget,
+    ) -> Result<T, Error> {
         let _ = budget;
         bincode::serde::borrow_decode_from_slice(bytes, bincode::config::standard())
             .map(|(v, _)| v)

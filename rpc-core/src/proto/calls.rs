@@ -1,0 +1,268 @@
+//! The calls that this side makes.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::assembly::Assembly;
+use super::id::{ById, CallId};
+use crate::wire::{Metadata, Reply};
+
+/// A call to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) method: u64,
+    pub(crate) fingerprint: u64,
+    pub(crate) deadline: Instant,
+    pub(crate) metadata: Metadata,
+    pub(crate) payload: Bytes,
+}
+
+/// Our calls, from the moment they are made until they end.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    last: u64,
+    table: ById<Entry>,
+    /// Calls that wait for a place in flight, oldest first. A call that ended while waiting is
+    /// still named here and is skipped when its turn comes.
+    queue: VecDeque<CallId>,
+    queued: usize,
+    /// No deadline in the table is before it. It is not moved when a call ends, so now and then it
+    /// causes one look at the table for nothing, which is cheaper than an ordered set for each call.
+    earliest: Option<Instant>,
+    cancelled: VecDeque<CallId>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    deadline: Instant,
+    state: State,
+}
+
+/// ```text
+///   Queued --sent--> Sent --first frame of a long reply--> Receiving --last chunk--> (ended)
+///      |               +--whole reply--> (ended)
+///      +-- cancelled, late, or the connection gone: (ended), from every state
+/// ```
+#[derive(Debug)]
+enum State {
+    Queued(Call),
+    Sent,
+    Receiving { reply: Reply, assembly: Assembly },
+}
+
+/// How far a call had come when it ended without a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Queued,
+    Sent,
+    /// Part of the reply was there: the method has run.
+    Receiving,
+}
+
+/// What a frame for a call of ours meets.
+pub(super) enum Arrival {
+    /// The call ended with this reply.
+    Ended(Reply),
+    /// More chunks will come.
+    Continues,
+    /// The reply, or all replies under assembly, are over the limit; the call ended.
+    TooLarge,
+    /// The call ended a moment ago and the peer could not know.
+    Late,
+    /// There is no such call.
+    Stray,
+}
+
+impl Calls {
+    /// How many cancelled calls are remembered, so that their late replies count as honest.
+    const CANCELLED_MAX: usize = 1024;
+
+    /// Takes a call in and numbers it.
+    pub(super) fn insert(&mut self, call: Call) -> CallId {
+        self.last = self.last.saturating_add(1);
+        let id = CallId(self.last);
+        let deadline = call.deadline;
+        self.earliest = Some(
+            self.earliest
+                .map_or(deadline, |earliest| earliest.min(deadline)),
+        );
+        self.table.insert(
+            id,
+            Entry {
+                deadline,
+                state: State::Queued(call),
+            },
+        );
+        self.queue.push_back(id);
+        self.queued = self.queued.saturating_add(1);
+        id
+    }
+
+    /// The call that is to be sent next.
+    pub(super) fn next(&mut self) -> Option<(CallId, &Call)> {
+        loop {
+            let id = *self.queue.front()?;
+            if self.table.contains_key(&id) {
+                break;
+            }
+            self.queue.pop_front();
+        }
+        let id = *self.queue.front()?;
+        match &self.table.get(&id)?.state {
+            State::Queued(call) => Some((id, call)),
+            _ => None,
+        }
+    }
+
+    /// The call that [`next`](Self::next) named leaves.
+    pub(super) fn send_next(&mut self) -> Option<(CallId, Call)> {
+        let id = self.queue.pop_front()?;
+        let entry = self.table.get_mut(&id)?;
+        match std::mem::replace(&mut entry.state, State::Sent) {
+            State::Queued(call) => {
+                self.queued = self.queued.saturating_sub(1);
+                Some((id, call))
+            }
+            other => {
+                entry.state = other;
+                None
+            }
+        }
+    }
+
+    /// Ends a call without a reply.
+    pub(super) fn end(&mut self, id: CallId) -> Option<Progress> {
+        let entry = self.table.remove(&id)?;
+        let progress = entry.state.progress();
+        if progress == Progress::Queued {
+            self.queued = self.queued.saturating_sub(1);
+        } else {
+            if self.cancelled.len() >= Self::CANCELLED_MAX {
+                self.cancelled.pop_front();
+            }
+            self.cancelled.push_back(id);
+        }
+        Some(progress)
+    }
+
+    /// The first frame of a reply.
+    pub(super) fn response(&mut self, id: CallId, reply: Reply, more: bool) -> Arrival {
+        match self.table.get_mut(&id) {
+            Some(Entry {
+                state: state @ State::Sent,
+                ..
+            }) => {
+                if more {
+                    let assembly = Assembly::new(&Bytes::copy_from_slice(reply.payload()));
+                    *state = State::Receiving {
+                        reply: reply.with_payload(Bytes::new()),
+                        assembly,
+                    };
+                    Arrival::Continues
+                } else {
+                    self.table.remove(&id);
+                    Arrival::Ended(reply)
+                }
+            }
+            // A reply to a call that was never sent, or a second first frame.
+            Some(_) => Arrival::Stray,
+            None => self.late_or_stray(id),
+        }
+    }
+
+    /// A further frame of a reply of at most `limit` bytes.
+    pub(super) fn chunk(&mut self, id: CallId, chunk: &Bytes, more: bool, limit: usize) -> Arrival {
+        match self.table.get_mut(&id) {
+            Some(Entry {
+                state: State::Receiving { assembly, .. },
+                ..
+            }) => {
+                if assembly.len().saturating_add(chunk.len()) > limit {
+                    self.end(id);
+                    return Arrival::TooLarge;
+                }
+                assembly.push(chunk);
+                if more {
+                    return Arrival::Continues;
+                }
+                match self.table.remove(&id).map(|entry| entry.state) {
+                    Some(State::Receiving { reply, assembly }) => {
+                        Arrival::Ended(reply.with_payload(assembly.finish()))
+                    }
+                    _ => Arrival::Stray,
+                }
+            }
+            Some(_) => Arrival::Stray,
+            None => self.late_or_stray(id),
+        }
+    }
+
+    /// Calls whose deadline is over; the caller ends them.
+    pub(super) fn late(&mut self, now: Instant) -> Vec<CallId> {
+        if self.earliest.is_none_or(|earliest| now < earliest) {
+            return Vec::new();
+        }
+        let late = self
+            .table
+            .iter()
+            .filter(|(_, e)| e.deadline <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        let rest = self
+            .table
+            .values()
+            .map(|entry| entry.deadline)
+            .filter(|&d| d > now);
+        self.earliest = rest.min();
+        late
+    }
+
+    /// Calls numbered above `last`, which the peer will not run.
+    pub(super) fn above(&self, last: u64) -> Vec<CallId> {
+        let mut ids: Vec<CallId> = self
+            .table
+            .keys()
+            .filter(|id| id.0 > last)
+            .copied()
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    pub(super) fn earliest(&self) -> Option<Instant> {
+        self.earliest
+    }
+
+    /// Calls that were sent and have not ended.
+    pub(super) fn in_flight(&self) -> usize {
+        self.table.len().saturating_sub(self.queued)
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    fn late_or_stray(&self, id: CallId) -> Arrival {
+        if self.cancelled.contains(&id) {
+            Arrival::Late
+        } else {
+            Arrival::Stray
+        }
+    }
+}
+
+impl State {
+    fn progress(&self) -> Progress {
+        match self {
+            Self::Queued(_) => Progress::Queued,
+            Self::Sent => Progress::Sent,
+            Self::Receiving { .. } => Progress::Receiving,
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! What a connection tells its driver.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{CallId, Fault, Terms};
+use crate::wire::{Reply, RequestHead};
+
+/// Something happened on the connection.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The handshake is over on this side; calls may go out.
+    Established(Terms),
+    /// The peer calls: run it and answer with [`respond`](super::Connection::respond), once.
+    Request {
+        id: CallId,
+        head: RequestHead,
+        /// When the call is late, counted from its arrival.
+        deadline: Instant,
+        payload: Bytes,
+    },
+    /// Stop running the peer's call: it was cancelled, is late, or its connection is gone. Answer
+    /// it all the same once its handler is gone, so that its place becomes free.
+    Abort(CallId),
+    /// A call of ours ended.
+    Response { id: CallId, reply: Reply },
+    /// The peer takes no new calls.
+    Draining,
+    /// The connection ended; this is the last event.
+    Closed(Fault),
+}

@@ -1,0 +1,39 @@
+//! One connection as a pure state machine.
+//!
+//! Time and bytes go in; bytes, events and the next timeout come out. Nothing here awaits, locks,
+//! spawns or reads a clock, so every behaviour of a connection can be tested on virtual time, and a
+//! test that fails once fails always. [`Connection`] states the contract; the other files are its
+//! parts, one noun each.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::panic
+    )
+)]
+
+mod assembly;
+mod calls;
+mod connection;
+mod credit;
+mod event;
+mod fault;
+mod handshake;
+mod id;
+mod keepalive;
+mod outbox;
+mod served;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use calls::Call;
+pub(crate) use connection::Connection;
+pub(crate) use event::Event;
+pub(crate) use fault::Fault;
+pub(crate) use handshake::{Opening, Terms};
+pub(crate) use id::CallId;

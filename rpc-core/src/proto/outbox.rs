@@ -1,0 +1,131 @@
+//! What waits to be sent, and in which order it goes.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use super::CallId;
+use super::credit::Credit;
+use crate::wire::{BODY_MAX, Frame};
+
+/// Two lanes: small frames leave at once and in order; what is left of large messages takes turns,
+/// one chunk each, under credit. A frame therefore never waits for more than the chunks of one
+/// round, however large the messages beside it are, and cancels, pings and credit need no credit.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    frames: BytesMut,
+    bulk: VecDeque<Bulk>,
+    /// Bytes of replies in both lanes: what a peer that does not read makes us hold.
+    replies: usize,
+}
+
+/// The rest of a large message.
+#[derive(Debug)]
+struct Bulk {
+    id: CallId,
+    /// Whether it is a reply of ours.
+    callee: bool,
+    rest: Bytes,
+}
+
+impl Outbox {
+    /// Bytes handed out in one go: enough for a vectored write to be worth its system call, small
+    /// enough for a frame that comes later to leave soon.
+    const ROUND: usize = 256 * 1024;
+
+    pub(super) fn frame(&mut self, frame: &Frame) {
+        let before = self.frames.len();
+        frame.put(&mut self.frames);
+        if matches!(frame, Frame::Response { .. }) {
+            let added = self.frames.len().saturating_sub(before);
+            self.replies = self.replies.saturating_add(added);
+        }
+    }
+
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.frames.extend_from_slice(bytes);
+    }
+
+    /// The rest of a message whose first frame was just written.
+    pub(super) fn bulk(&mut self, id: CallId, callee: bool, rest: Bytes) {
+        if callee {
+            self.replies = self.replies.saturating_add(rest.len());
+        }
+        self.bulk.push_back(Bulk { id, callee, rest });
+    }
+
+    /// Forgets the rest of a message that nobody wants any more.
+    pub(super) fn forget(&mut self, id: CallId, callee: bool) {
+        let mut freed = 0_usize;
+        self.bulk.retain(|bulk| {
+            let drop = bulk.id == id && bulk.callee == callee;
+            if drop && callee {
+                freed = freed.saturating_add(bulk.rest.len());
+            }
+            !drop
+        });
+        self.replies = self.replies.saturating_sub(freed);
+    }
+
+    /// Whether part of a message has not been handed out, so that the peer cannot have all of it.
+    pub(super) fn has(&self, id: CallId, callee: bool) -> bool {
+        self.bulk
+            .iter()
+            .any(|bulk| bulk.id == id && bulk.callee == callee)
+    }
+
+    /// Bytes of replies that the peer has not taken.
+    pub(super) fn replies(&self) -> usize {
+        self.replies
+    }
+
+    /// Bytes of small frames that have not been handed out.
+    pub(super) fn frames_len(&self) -> usize {
+        self.frames.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.bulk.is_empty()
+    }
+
+    /// Whether anything may be sent now.
+    pub(super) fn is_ready(&self, credit: &Credit) -> bool {
+        !self.frames.is_empty() || (!self.bulk.is_empty() && !credit.is_exhausted())
+    }
+
+    /// Hands out the small frames and one round of chunks.
+    pub(super) fn transmit(&mut self, credit: &mut Credit, out: &mut VecDeque<Bytes>) {
+        let mut handed = self.frames.len();
+        if !self.frames.is_empty() {
+            out.push_back(self.frames.split().freeze());
+        }
+        let turns = self.bulk.len();
+        for _ in 0..turns {
+            if handed >= Self::ROUND || credit.is_exhausted() {
+                break;
+            }
+            let Some(mut bulk) = self.bulk.pop_front() else {
+                break;
+            };
+            let length = credit.spend(bulk.rest.len().min(BODY_MAX));
+            let payload = bulk.rest.split_to(length);
+            let more = !bulk.rest.is_empty();
+            let Bulk { id, callee, .. } = bulk;
+            handed = handed.saturating_add(length);
+            // The header travels in front of the payload's own bytes, which are not copied.
+            let mut head = BytesMut::new();
+            Frame::chunk_header(id.0, length, more, callee).put(&mut head);
+            out.push_back(head.freeze());
+            out.push_back(payload);
+            if more {
+                self.bulk.push_back(bulk);
+            }
+        }
+        self.replies = self
+            .bulk
+            .iter()
+            .filter(|bulk| bulk.callee)
+            .map(|bulk| bulk.rest.len())
+            .sum();
+    }
+}

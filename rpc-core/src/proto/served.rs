@@ -1,0 +1,264 @@
+//! The calls that the peer makes.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::assembly::Assembly;
+use super::id::{ById, CallId};
+use crate::wire::RequestHead;
+
+/// The peer's calls, from their first frame until their handler is gone.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    /// The highest number seen: numbers only go up, so a repeated call cannot run twice.
+    last: u64,
+    table: ById<Entry>,
+    /// No deadline in the table is before it; see [`Calls`](super::calls::Calls).
+    earliest: Option<Instant>,
+    /// Bytes of requests under assembly.
+    assembling: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    deadline: Instant,
+    state: State,
+}
+
+/// ```text
+///   Receiving --last chunk--> (Held) --peer reads again--> Running --answered--> (ended)
+///       +-- cancelled or late: (ended)                        +-- cancelled or late --> Aborted
+///                                                   Aborted --its handler is gone--> (ended)
+/// ```
+///
+/// An aborted call keeps its place until its handler is gone: otherwise a peer that cancels as fast
+/// as it calls could run any number of handlers at once.
+#[derive(Debug)]
+enum State {
+    Receiving {
+        head: RequestHead,
+        assembly: Assembly,
+    },
+    Held {
+        head: RequestHead,
+        payload: Bytes,
+    },
+    Running,
+    Aborted,
+}
+
+/// A request that is complete.
+#[derive(Debug)]
+pub(super) struct Complete {
+    pub(super) id: CallId,
+    pub(super) head: RequestHead,
+    pub(super) deadline: Instant,
+    pub(super) payload: Bytes,
+}
+
+/// What a frame for a call of the peer meets.
+pub(super) enum Arrival {
+    Complete(Complete),
+    Continues,
+    /// The request is over the limit and is forgotten.
+    TooLarge,
+    /// Too many bytes of requests are under assembly; this one is forgotten.
+    Crowded,
+    /// The call ended already, which the peer could not know.
+    Late,
+    /// There was no such call.
+    Stray,
+}
+
+/// What became of a call that is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// It never ran.
+    Unstarted,
+    /// Its handler is to be dropped.
+    Running,
+}
+
+impl Served {
+    /// Whether `id` may begin a call; from here on it counts as seen.
+    pub(super) fn admit(&mut self, id: CallId) -> bool {
+        let fresh = id.0 > self.last;
+        if fresh {
+            self.last = id.0;
+        }
+        fresh
+    }
+
+    /// A request that came whole: it runs at once.
+    pub(super) fn run(&mut self, id: CallId, deadline: Instant) {
+        self.insert(id, deadline, State::Running);
+    }
+
+    /// A request that came whole and must wait until the peer reads its replies.
+    pub(super) fn hold(
+        &mut self,
+        id: CallId,
+        deadline: Instant,
+        head: RequestHead,
+        payload: Bytes,
+    ) {
+        self.insert(id, deadline, State::Held { head, payload });
+    }
+
+    /// The first frame of a request in chunks.
+    pub(super) fn begin(
+        &mut self,
+        id: CallId,
+        deadline: Instant,
+        head: RequestHead,
+        first: &Bytes,
+    ) {
+        self.assembling = self.assembling.saturating_add(first.len());
+        let assembly = Assembly::new(first);
+        self.insert(id, deadline, State::Receiving { head, assembly });
+    }
+
+    /// A further frame of a request of at most `limit` bytes.
+    pub(super) fn chunk(
+        &mut self,
+        id: CallId,
+        chunk: &Bytes,
+        more: bool,
+        limit: usize,
+        assembly_limit: usize,
+    ) -> Arrival {
+        let known = id.0 <= self.last;
+        let Some(entry) = self.table.get_mut(&id) else {
+            return if known { Arrival::Late } else { Arrival::Stray };
+        };
+        let State::Receiving { assembly, .. } = &mut entry.state else {
+            return Arrival::Late;
+        };
+        if assembly.len().saturating_add(chunk.len()) > limit {
+            self.remove(id);
+            return Arrival::TooLarge;
+        }
+        if self.assembling.saturating_add(chunk.len()) > assembly_limit {
+            self.remove(id);
+            return Arrival::Crowded;
+        }
+        assembly.push(chunk);
+        self.assembling = self.assembling.saturating_add(chunk.len());
+        if more {
+            return Arrival::Continues;
+        }
+        match self.remove(id) {
+            Some(Entry {
+                deadline,
+                state: State::Receiving { head, assembly },
+            }) => Arrival::Complete(Complete {
+                id,
+                head,
+                deadline,
+                payload: assembly.finish(),
+            }),
+            _ => Arrival::Late,
+        }
+    }
+
+    /// A held request that may run now; it counts as running.
+    pub(super) fn release(&mut self) -> Option<Complete> {
+        // The oldest first. Held calls are few and rare, so a search is enough.
+        let held = self
+            .table
+            .iter()
+            .filter(|(_, entry)| matches!(entry.state, State::Held { .. }));
+        let id = held.map(|(id, _)| *id).min()?;
+        let entry = self.table.get_mut(&id)?;
+        let deadline = entry.deadline;
+        match std::mem::replace(&mut entry.state, State::Running) {
+            State::Held { head, payload } => Some(Complete {
+                id,
+                head,
+                deadline,
+                payload,
+            }),
+            other => {
+                entry.state = other;
+                None
+            }
+        }
+    }
+
+    /// A call is to stop: cancelled, late, or the connection is gone.
+    pub(super) fn stop(&mut self, id: CallId) -> Option<Stopped> {
+        let entry = self.table.get_mut(&id)?;
+        match entry.state {
+            State::Running => {
+                entry.state = State::Aborted;
+                Some(Stopped::Running)
+            }
+            State::Aborted => None,
+            State::Receiving { .. } | State::Held { .. } => {
+                self.remove(id);
+                Some(Stopped::Unstarted)
+            }
+        }
+    }
+
+    /// The handler of a call is gone; whether the peer still waits for its reply.
+    pub(super) fn finish(&mut self, id: CallId) -> bool {
+        matches!(
+            self.remove(id),
+            Some(Entry {
+                state: State::Running,
+                ..
+            })
+        )
+    }
+
+    /// Calls whose deadline is over; the caller stops them.
+    pub(super) fn late(&mut self, now: Instant) -> Vec<CallId> {
+        if self.earliest.is_none_or(|earliest| now < earliest) {
+            return Vec::new();
+        }
+        let live = |entry: &&Entry| !matches!(entry.state, State::Aborted);
+        let late = self
+            .table
+            .iter()
+            .filter(|(_, entry)| entry.deadline <= now && live(entry))
+            .map(|(id, _)| *id)
+            .collect();
+        let rest = self.table.values().filter(live).map(|entry| entry.deadline);
+        self.earliest = rest.filter(|&deadline| deadline > now).min();
+        late
+    }
+
+    pub(super) fn ids(&self) -> Vec<CallId> {
+        self.table.keys().copied().collect()
+    }
+
+    pub(super) fn earliest(&self) -> Option<Instant> {
+        self.earliest
+    }
+
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    fn insert(&mut self, id: CallId, deadline: Instant, state: State) {
+        self.earliest = Some(
+            self.earliest
+                .map_or(deadline, |earliest| earliest.min(deadline)),
+        );
+        self.table.insert(id, Entry { deadline, state });
+    }
+
+    fn remove(&mut self, id: CallId) -> Option<Entry> {
+        let entry = self.table.remove(&id)?;
+        if let State::Receiving { assembly, .. } = &entry.state {
+            self.assembling = self.assembling.saturating_sub(assembly.len());
+        }
+        Some(entry)
+    }
+}

@@ -1,0 +1,75 @@
+//! The sixteen bytes before every body.
+
+use bytes::{BufMut, BytesMut};
+
+use super::Malformed;
+
+/// The kinds of frames. The numbers are the wire's.
+pub(crate) mod kind {
+    pub(crate) const HELLO: u8 = 0x01;
+    pub(crate) const ANSWER: u8 = 0x02;
+    pub(crate) const READY: u8 = 0x03;
+    pub(crate) const REQUEST: u8 = 0x10;
+    pub(crate) const RESPONSE: u8 = 0x11;
+    pub(crate) const CHUNK: u8 = 0x12;
+    pub(crate) const CANCEL: u8 = 0x13;
+    pub(crate) const ITEM: u8 = 0x14;
+    pub(crate) const END: u8 = 0x15;
+    pub(crate) const CREDIT: u8 = 0x16;
+    pub(crate) const PING: u8 = 0x20;
+    pub(crate) const PONG: u8 = 0x21;
+    pub(crate) const GO_AWAY: u8 = 0x22;
+}
+
+/// The flags of frames; which kind may bear which, PROTOCOL.md says.
+pub(crate) mod flag {
+    /// The message goes on in [`CHUNK`](super::kind::CHUNK) frames of the same call.
+    pub(crate) const MORE: u8 = 0x01;
+    /// A metadata block stands before the payload.
+    pub(crate) const METADATA: u8 = 0x02;
+    /// The request is followed by a stream of items.
+    pub(crate) const STREAM: u8 = 0x04;
+    /// The sender is the callee of the call; without it, its caller.
+    pub(crate) const CALLEE: u8 = 0x80;
+}
+
+/// What stands before every body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Bytes of the body.
+    pub(crate) length: u32,
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    /// The call, numbered by its caller from 1; 0 where the frame concerns the connection.
+    pub(crate) id: u64,
+}
+
+impl Header {
+    pub(crate) const LEN: usize = 16;
+
+    /// Reads a header from the front of `bytes`; `None` if fewer than [`Self::LEN`] are there.
+    pub(crate) fn peek(bytes: &[u8]) -> Option<Result<Self, Malformed>> {
+        let bytes: &[u8; Self::LEN] = bytes.first_chunk()?;
+        let [l0, l1, l2, l3, kind, flags, r0, r1, id @ ..] = *bytes;
+        if (r0, r1) != (0, 0) {
+            return Some(Err(Malformed::Body {
+                kind,
+                what: "the reserved field is not zero",
+            }));
+        }
+        Some(Ok(Self {
+            length: u32::from_le_bytes([l0, l1, l2, l3]),
+            kind,
+            flags,
+            id: u64::from_le_bytes(id),
+        }))
+    }
+
+    pub(crate) fn put(&self, out: &mut BytesMut) {
+        out.put_u32_le(self.length);
+        out.put_u8(self.kind);
+        out.put_u8(self.flags);
+        out.put_u16_le(0);
+        out.put_u64_le(self.id);
+    }
+}

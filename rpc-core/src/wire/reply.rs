@@ -1,0 +1,133 @@
+//! How a call ended, from the server's stub to the client's.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::frame::put_text;
+use super::{Malformed, Reader};
+use crate::error::{Code, Error, Executed};
+
+/// What became of a call. The same type leaves the server's stub and reaches the client's.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// The method returned; the encoded value, or the `Ok` of its `Result`.
+    Value(Bytes),
+    /// The method returned this encoded `Err`.
+    ServiceError(Bytes),
+    /// The call failed before, during or after the method.
+    Failure(Error),
+}
+
+impl Reply {
+    const VALUE: u8 = 0;
+    const SERVICE_ERROR: u8 = 1;
+    const FAILURE: u8 = 2;
+
+    /// The longest details of a failure: 32 KiB, because a failure travels in one frame.
+    const DETAILS_MAX: usize = 32 * 1024;
+
+    /// The encoded value or service error; empty for a failure, which travels in fields.
+    pub(crate) fn payload(&self) -> &[u8] {
+        match self {
+            Self::Value(payload) | Self::ServiceError(payload) => payload,
+            Self::Failure(_) => &[],
+        }
+    }
+
+    /// Splits the payload at `at`: what stands in the first frame, and the rest for chunks.
+    pub(crate) fn split(self, at: usize) -> (Self, Bytes) {
+        match self {
+            Self::Value(mut payload) => {
+                let rest = payload.split_off(at.min(payload.len()));
+                (Self::Value(payload), rest)
+            }
+            Self::ServiceError(mut payload) => {
+                let rest = payload.split_off(at.min(payload.len()));
+                (Self::ServiceError(payload), rest)
+            }
+            Self::Failure(error) => (Self::Failure(error), Bytes::new()),
+        }
+    }
+
+    /// The same outcome with the whole payload.
+    pub(crate) fn with_payload(self, payload: Bytes) -> Self {
+        match self {
+            Self::Value(_) => Self::Value(payload),
+            Self::ServiceError(_) => Self::ServiceError(payload),
+            Self::Failure(error) => Self::Failure(error),
+        }
+    }
+
+    pub(super) fn put(&self, out: &mut BytesMut) {
+        match self {
+            Self::Value(payload) => {
+                out.put_u8(Self::VALUE);
+                out.put_slice(payload);
+            }
+            Self::ServiceError(payload) => {
+                out.put_u8(Self::SERVICE_ERROR);
+                out.put_slice(payload);
+            }
+            Self::Failure(error) => {
+                out.put_u8(Self::FAILURE);
+                put_failure(error, out);
+            }
+        }
+    }
+
+    pub(super) fn parse(mut body: Reader) -> Result<Self, Malformed> {
+        match body.u8("no outcome")? {
+            Self::VALUE => Ok(Self::Value(body.rest())),
+            Self::SERVICE_ERROR => Ok(Self::ServiceError(body.rest())),
+            Self::FAILURE => parse_failure(body).map(Self::Failure),
+            _ => Err(body.malformed("unknown outcome")),
+        }
+    }
+}
+
+/// What travels of an error: everything but its cause, which is the failing side's own business,
+/// and its place, which the caller knows.
+fn put_failure(error: &Error, out: &mut BytesMut) {
+    let retry_after = error.retry_after().unwrap_or(Duration::ZERO).as_millis();
+    out.put_u8(error.code().to_wire());
+    out.put_u8(match error.executed() {
+        Executed::No => 0,
+        Executed::Maybe => 1,
+        Executed::Yes => 2,
+    });
+    // 0 stands for no opinion.
+    out.put_u32_le(u32::try_from(retry_after).unwrap_or(u32::MAX));
+    put_text(out, error.message());
+    put_text(out, error.hint().unwrap_or_default());
+    if let Some(details) = error.details() {
+        if details.len() <= Reply::DETAILS_MAX {
+            out.put_slice(details);
+        }
+    }
+}
+
+fn parse_failure(mut body: Reader) -> Result<Error, Malformed> {
+    let code = Code::from_wire(body.u8("no code")?);
+    let executed = match body.u8("no executed")? {
+        0 => Executed::No,
+        1 => Executed::Maybe,
+        2 => Executed::Yes,
+        _ => return Err(body.malformed("unknown value of executed")),
+    };
+    let retry_after_ms = body.u32("no retry time")?;
+    let message = body.text("no message")?;
+    let hint = body.text("no hint")?;
+    let details = body.rest();
+    let mut error = Error::new(code, message).with_executed(executed);
+    if retry_after_ms != 0 {
+        error = error.with_retry_after(Duration::from_millis(retry_after_ms.into()));
+    }
+    if !hint.is_empty() {
+        error = error.with_hint(hint);
+    }
+    if !details.is_empty() {
+        error = error.with_details(Bytes::copy_from_slice(&details));
+    }
+    Ok(error)
+}

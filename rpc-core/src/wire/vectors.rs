@@ -1,0 +1,211 @@
+//! The vectors of PROTOCOL.md: each encodes to exactly these bytes and back.
+
+use bytes::{Bytes, BytesMut};
+
+use super::frame::{Frame, RequestHead};
+use super::handshake::{Answer, Hello, Parameters};
+use super::reply::Reply;
+use super::{Decoder, MAGIC, Metadata};
+use crate::error::{Code, Error, Executed};
+
+const PROTOCOL: &str = include_str!("../../../PROTOCOL.md");
+
+/// The bytes of the block that begins with "```vector NAME": hex pairs, with comments after `#`.
+fn vector(name: &str) -> Vec<u8> {
+    let fence = format!("```vector {name}\n");
+    let start = PROTOCOL
+        .find(&fence)
+        .unwrap_or_else(|| panic!("PROTOCOL.md has no vector {name}"));
+    let block = &PROTOCOL[start + fence.len()..];
+    let block = &block[..block.find("```").unwrap()];
+    block
+        .lines()
+        .flat_map(|line| line.split('#').next().unwrap().split_whitespace())
+        .flat_map(|group| {
+            group
+                .as_bytes()
+                .chunks(2)
+                .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        })
+        .collect()
+}
+
+fn check(name: &str, frame: Frame) {
+    let mut encoded = BytesMut::new();
+    frame.put(&mut encoded);
+    let hex = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let wanted = vector(name);
+    assert_eq!(hex(&encoded), hex(&wanted), "encoding {name}");
+    let mut wire = BytesMut::from(&MAGIC[..]);
+    wire.extend_from_slice(&wanted);
+    let mut decoder = Decoder::new();
+    decoder.accept();
+    assert_eq!(decoder.next(&mut wire), Ok(Some(frame)), "decoding {name}");
+    assert!(wire.is_empty());
+}
+
+const PARAMETERS: Parameters = Parameters {
+    message: 4 << 20,
+    calls: 256,
+    connection_window: 1 << 20,
+    stream_window: 1 << 16,
+};
+
+#[test]
+fn magic() {
+    assert_eq!(vector("magic"), MAGIC);
+}
+
+#[test]
+fn handshake() {
+    let instance = std::array::from_fn(|i| i as u8);
+    check(
+        "hello",
+        Frame::Hello(Hello {
+            versions: (1, 1),
+            parameters: PARAMETERS,
+            codecs: vec![1],
+            expected: Some(instance),
+            credentials: Bytes::new(),
+        }),
+    );
+    check(
+        "accepted",
+        Frame::Answer(Answer::Accepted {
+            version: 1,
+            codec: 1,
+            parameters: PARAMETERS,
+            instance,
+        }),
+    );
+    check(
+        "refused",
+        Frame::Answer(Answer::Refused {
+            code: Code::Version.to_wire(),
+            versions: (1, 1),
+            text: "this server speaks version 1".into(),
+        }),
+    );
+    check("ready", Frame::Ready);
+}
+
+#[test]
+fn calls() {
+    let mut metadata = Metadata::new();
+    metadata.insert_travelling("trace", "ab").unwrap();
+    let head = |metadata| RequestHead {
+        method: 0x0102_0304_0506_0708,
+        fingerprint: 0x1112_1314_1516_1718,
+        timeout_ms: 10_000,
+        metadata,
+    };
+    let payload = Bytes::from_static(&[4, 6]);
+    let request = |metadata, more| Frame::Request {
+        id: 1,
+        head: head(metadata),
+        payload: payload.clone(),
+        more,
+        stream: false,
+    };
+    check("request", request(Metadata::new(), false));
+    check("request-metadata", request(metadata, false));
+    check("request-more", request(Metadata::new(), true));
+    check(
+        "chunk",
+        Frame::Chunk {
+            id: 1,
+            payload: payload.clone(),
+            more: false,
+            callee: false,
+        },
+    );
+    check(
+        "value",
+        Frame::Response {
+            id: 1,
+            reply: Reply::Value(payload.clone()),
+            more: false,
+        },
+    );
+    check(
+        "service-error",
+        Frame::Response {
+            id: 1,
+            reply: Reply::ServiceError(payload),
+            more: false,
+        },
+    );
+    let failure = Error::new(Code::Overloaded, "busy")
+        .with_executed(Executed::No)
+        .with_hint("try later")
+        .with_retry_after(std::time::Duration::from_millis(50));
+    check(
+        "failure",
+        Frame::Response {
+            id: 1,
+            reply: Reply::Failure(failure),
+            more: false,
+        },
+    );
+    check("cancel", Frame::Cancel { id: 1 });
+}
+
+#[test]
+fn streams_and_credit() {
+    let payload = Bytes::from_static(&[10]);
+    check(
+        "item",
+        Frame::Item {
+            id: 1,
+            payload,
+            more: false,
+            callee: true,
+        },
+    );
+    let reply = Reply::Value(Bytes::new());
+    check(
+        "end",
+        Frame::End {
+            id: 1,
+            reply,
+            callee: true,
+        },
+    );
+    check(
+        "credit-connection",
+        Frame::Credit {
+            id: 0,
+            bytes: 1 << 19,
+            callee: false,
+        },
+    );
+    check(
+        "credit-stream",
+        Frame::Credit {
+            id: 1,
+            bytes: 1 << 15,
+            callee: false,
+        },
+    );
+}
+
+#[test]
+fn connection() {
+    check("ping", Frame::Ping(7));
+    check("pong", Frame::Pong(7));
+    let text = "the server is shutting down".into();
+    check(
+        "go-away",
+        Frame::GoAway {
+            last_id: 9,
+            code: Code::Draining.to_wire(),
+            text,
+        },
+    );
+}
