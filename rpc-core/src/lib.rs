@@ -9,6 +9,7 @@ mod limits;
 mod proto;
 mod service;
 pub mod shape;
+pub mod signal;
 pub mod transport;
 mod wire;
 
