@@ -5,13 +5,10 @@ extern crate self as rpc_core;
 pub mod client;
 pub mod codec;
 mod error;
-mod limits;
-mod proto;
 mod service;
 pub mod shape;
 pub mod signal;
 pub mod transport;
-mod wire;
 
 #[doc(hidden)]
 pub mod private;
@@ -19,8 +16,6 @@ pub mod private;
 pub use client::{Call, Channel, TryCall};
 pub use codec::CodecId;
 pub use error::{CallError, Code, Error, Executed};
-pub use limits::Limits;
 pub use rpc_macros::service;
-pub use service::{Descriptor, Method, MethodId, Request, Service};
-pub use transport::IntoAddress;
-pub use wire::{Metadata, Reply};
+pub use service::{Descriptor, Method, MethodId, Reply, Request, Service};
+pub use transport::{Address, IntoAddress};

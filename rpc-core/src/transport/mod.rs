@@ -1,6 +1,5 @@
 //! Byte pipes of the operating system.
 
-/// stub
-pub trait IntoAddress {}
-impl IntoAddress for &str {}
-impl IntoAddress for String {}
+mod address;
+
+pub use address::{Address, HostPort, IntoAddress, UNIX_PATH_MAX};

@@ -1,0 +1,206 @@
+//! `host:port`, the part that the network addresses have in common.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The longest host name, in bytes: what DNS can carry.
+const HOST_MAX: usize = 253;
+
+/// A host and a port, such as `127.0.0.1:7000`, `[::1]:7000` or `calc.example:7000`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// Without brackets. IP addresses stand in their canonical form, so that equal addresses are
+    /// equal; an IPv6 address may carry a zone (`fe80::1%eth0`).
+    host: String,
+    port: u16,
+}
+
+impl HostPort {
+    /// The port `port` of `ip`.
+    pub fn new(ip: IpAddr, port: u16) -> Self {
+        Self {
+            host: ip.to_string(),
+            port,
+        }
+    }
+
+    /// The name or IP address, without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port; 0 asks a listener for a free one.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The host, if it is an IP address and not a name.
+    pub fn ip(&self) -> Option<IpAddr> {
+        let unscoped = self
+            .host
+            .split_once('%')
+            .map_or(self.host.as_str(), |(ip, _)| ip);
+        unscoped.parse().ok()
+    }
+
+    pub(super) fn with_port(&self, port: u16) -> Self {
+        Self {
+            host: self.host.clone(),
+            port,
+        }
+    }
+
+    /// Reads `host:port`. The error is what is wrong and, where one can be told, what to write.
+    pub(in crate::transport) fn parse(text: &str) -> Result<Self, (String, Option<String>)> {
+        let (host, port) = split(text)?;
+        Ok(Self {
+            host,
+            port: parse_port(port, text)?,
+        })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl From<SocketAddr> for HostPort {
+    fn from(address: SocketAddr) -> Self {
+        let host = match address {
+            SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+            _ => address.ip().to_string(),
+        };
+        Self {
+            host,
+            port: address.port(),
+        }
+    }
+}
+
+/// Splits at the colon before the port, and checks the host.
+fn split(text: &str) -> Result<(String, &str), (String, Option<String>)> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let Some((ip, rest)) = rest.split_once(']') else {
+            return Err((
+                "the bracket before the IPv6 address is never closed".into(),
+                None,
+            ));
+        };
+        let Some(port) = rest.strip_prefix(':') else {
+            return Err(missing_port(&format!("[{ip}]")));
+        };
+        return Ok((parse_ipv6(ip)?, port));
+    }
+    if text.parse::<Ipv6Addr>().is_ok() || text.matches(':').count() > 1 {
+        let (ip, port) = text.rsplit_once(':').unwrap_or((text, ""));
+        let repair = ip
+            .parse::<Ipv6Addr>()
+            .ok()
+            .map(|ip| format!("[{ip}]:{port}"));
+        return Err((
+            "the host has colons, so it is unclear where it ends; an IPv6 address stands in \
+             brackets"
+                .into(),
+            repair,
+        ));
+    }
+    match text.split_once(':') {
+        Some((host, port)) => Ok((parse_name(host)?, port)),
+        None if text.is_empty() => Err(("the host is missing".into(), None)),
+        None => Err(missing_port(text)),
+    }
+}
+
+fn missing_port(host: &str) -> (String, Option<String>) {
+    (
+        format!("the port is missing after `{host}`"),
+        Some(format!("{host}:7000")),
+    )
+}
+
+fn parse_port(port: &str, text: &str) -> Result<u16, (String, Option<String>)> {
+    if port.is_empty() {
+        return Err(missing_port(text.trim_end_matches(':')));
+    }
+    if let Some((number, rest)) = port.split_once('/') {
+        if number.parse::<u16>().is_ok() {
+            let repair = text.strip_suffix(&format!("/{rest}")).map(str::to_owned);
+            return Err((
+                format!("nothing stands after the port, but `/{rest}` does"),
+                repair,
+            ));
+        }
+    }
+    // `parse` alone would take a sign.
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err((format!("the port `{port}` is not a number"), None));
+    }
+    port.parse()
+        .map_err(|_| (format!("the port {port} is above 65535"), None))
+}
+
+fn parse_ipv6(text: &str) -> Result<String, (String, Option<String>)> {
+    let (ip, zone) = match text.split_once('%') {
+        Some((ip, zone)) => (ip, Some(zone)),
+        None => (text, None),
+    };
+    let Ok(ip) = ip.parse::<Ipv6Addr>() else {
+        return Err((format!("`{text}` in brackets is not an IPv6 address"), None));
+    };
+    match zone {
+        None => Ok(ip.to_string()),
+        Some(zone) if !zone.is_empty() && zone.chars().all(is_name_character) => {
+            Ok(format!("{ip}%{zone}"))
+        }
+        Some(zone) => Err((
+            format!("the zone `{zone}` of the IPv6 address is malformed"),
+            None,
+        )),
+    }
+}
+
+fn parse_name(host: &str) -> Result<String, (String, Option<String>)> {
+    if host.is_empty() {
+        return Err(("the host is missing before the port".into(), None));
+    }
+    if host
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    {
+        return match host.parse::<Ipv4Addr>() {
+            Ok(ip) => Ok(ip.to_string()),
+            Err(_) => Err((format!("`{host}` is not an IPv4 address"), None)),
+        };
+    }
+    if host.len() > HOST_MAX {
+        return Err((
+            format!(
+                "the host has {} bytes; names have at most {HOST_MAX}",
+                host.len()
+            ),
+            None,
+        ));
+    }
+    if let Some(wrong) = host.chars().find(|&c| !is_name_character(c)) {
+        return Err((format!("`{wrong}` cannot stand in the host `{host}`"), None));
+    }
+    if host.trim_end_matches('.').is_empty() || host.starts_with('.') || host.contains("..") {
+        return Err((
+            format!("the host `{host}` has an empty part between its dots"),
+            None,
+        ));
+    }
+    Ok(host.to_owned())
+}
+
+/// Letters, digits, hyphens and dots, and the underscore that container networks use. Other
+/// alphabets reach DNS in their `xn--` form.
+fn is_name_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')
+}
