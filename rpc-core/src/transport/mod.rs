@@ -1,5 +1,175 @@
-//! Byte pipes of the operating system.
+//! Transports: how bytes travel between two processes.
+//!
+//! One file per transport, and one for [`Address`], the text that chooses among them. This module
+//! knows bytes and who is at the other end; of frames, calls and services it knows nothing.
+//!
+//! A transport of your own is an implementation of [`Connector`] on the calling side and of
+//! [`Listener`] on the serving side; both hand out [`Conduit`]s. The contract stands on the three.
 
+mod accept;
 mod address;
+mod memory;
+mod peer;
+mod tcp;
+#[cfg(unix)]
+mod unix;
 
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::error::{Code, Error};
+
+pub use accept::{AcceptBackoff, AcceptFault};
 pub use address::{Address, HostPort, IntoAddress, UNIX_PATH_MAX};
+pub use peer::{Identity, Peer};
+
+/// A stream of bytes in both directions; implemented by everything that is one.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+
+/// An open connection: a stream of bytes each way, and who is at the other end.
+///
+/// What the layers above rely on, and what a transport of your own must therefore keep:
+///
+/// - **Order and integrity.** Bytes arrive in the order in which they were written, each of them
+///   once, none changed. How they are cut into reads means nothing.
+/// - **End of file.** A read of zero bytes means that the peer will never send again: it shut its
+///   side down, dropped the conduit, or died. Everything written before arrives first, unless the
+///   connection broke; then a read may fail with an error instead.
+/// - **Half close.** `poll_shutdown` ends this side's direction alone; reading goes on.
+/// - **Dropping** closes both directions at once and never blocks. Bytes that were not flushed may
+///   be lost.
+/// - **Backpressure.** While the peer does not read, writes become pending after a bounded amount.
+/// - **Flush** may be a no-op, but after it nothing waits in a buffer of this process.
+///
+/// A transport that offers vectored writes should say so through `is_write_vectored`: the driver
+/// then hands over everything that is ready in one call.
+#[non_exhaustive]
+pub struct Conduit {
+    /// The bytes.
+    pub io: Box<dyn Io>,
+    /// Who is at the other end.
+    pub peer: Peer,
+}
+
+impl Conduit {
+    /// A connection over `io` to `peer`.
+    pub fn new(io: impl Io, peer: Peer) -> Self {
+        Self {
+            io: Box::new(io),
+            peer,
+        }
+    }
+}
+
+impl fmt::Debug for Conduit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conduit")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The calling side of a transport: opens connections to one place, one for each call of
+/// [`connect`](Self::connect).
+#[async_trait]
+pub trait Connector: Send + Sync + 'static {
+    /// Opens a new connection.
+    ///
+    /// It has no time limit of its own: the caller sets one and drops the future when it is over.
+    /// Cancel safe: a dropped future leaves no connection behind.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Refused`] where nothing listens, [`Code::Unreachable`] where the place cannot be
+    /// reached, [`Code::Denied`] where the system forbids it; nothing was sent, so the error says
+    /// [`Executed::No`](crate::Executed::No).
+    async fn connect(&self) -> Result<Conduit, Error>;
+
+    /// Where it connects to, for people and in errors.
+    fn address(&self) -> &str;
+}
+
+/// The serving side of a transport: hands out the connections that clients open.
+#[async_trait]
+pub trait Listener: Send + 'static {
+    /// Waits for the next connection.
+    ///
+    /// Must be cancel safe: the server drops the future whenever something else happens, and a
+    /// connection that was not returned must be there for the next call. It must not wait for
+    /// bytes of the peer either, or one silent client would keep out all the others.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says. The server goes on after an error as [`AcceptFault`] classifies
+    /// it, so an implementation should keep the error's kind or number.
+    async fn accept(&mut self) -> io::Result<Conduit>;
+
+    /// The address under which clients reach the listener, with a chosen port filled in.
+    fn address(&self) -> String;
+}
+
+impl Address {
+    /// Prepares connections to the address; nothing is dialled yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::InvalidAddress`] if this version cannot connect there, or if the address names a
+    /// service and not a place (`mm:`).
+    pub fn connector(&self) -> Result<Box<dyn Connector>, Error> {
+        match self {
+            Self::Tcp(at) => Ok(Box::new(tcp::TcpConnector::new(at)?)),
+            #[cfg(unix)]
+            Self::Unix { .. } | Self::UnixAbstract { .. } => {
+                Ok(Box::new(unix::UnixConnector::new(self)?))
+            }
+            Self::Memory { name } => Ok(Box::new(memory::MemoryConnector::new(name))),
+            _ => Err(self.unsupported("connect to")),
+        }
+    }
+
+    /// Listens at the address. Must run within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::InUse`] if somebody listens there already, [`Code::Denied`] if the system forbids
+    /// it, [`Code::InvalidAddress`] if this version cannot listen there, [`Code::Io`] for the rest.
+    pub async fn listen(&self) -> Result<Box<dyn Listener>, Error> {
+        match self {
+            Self::Tcp(at) => Ok(Box::new(tcp::TcpListener::bind(at).await?)),
+            #[cfg(unix)]
+            Self::Unix { path } => Ok(Box::new(unix::UnixListener::bind(path).await?)),
+            #[cfg(unix)]
+            Self::UnixAbstract { name } => Ok(Box::new(unix::UnixListener::bind_abstract(name)?)),
+            Self::Memory { name } => Ok(Box::new(memory::MemoryListener::bind(name)?)),
+            _ => Err(self.unsupported("listen on")),
+        }
+    }
+
+    fn unsupported(&self, verb: &str) -> Error {
+        let error = match self {
+            Self::Matchmaker { .. } => Error::new(
+                Code::InvalidAddress,
+                format!("cannot {verb} an mm: address: it names a service and not a place"),
+            )
+            .with_hint("ask the matchmaker where the service is, or write the service's address"),
+            _ => Error::new(
+                Code::InvalidAddress,
+                format!("cannot {verb} a {}: address in this version", self.scheme()),
+            )
+            .with_hint(if cfg!(unix) {
+                "use tcp://, unix: or memory:"
+            } else {
+                "use tcp:// or memory:"
+            }),
+        };
+        error.with_address(self.to_string())
+    }
+}

@@ -1,0 +1,384 @@
+//! `tcp://host:port`.
+
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+
+use super::accept::is_out_of_descriptors;
+use super::{Conduit, Connector, HostPort, Listener, Peer};
+use crate::error::{Code, Error};
+
+/// How many connections wait in the kernel to be accepted: enough for a fleet that reconnects at
+/// once; the kernel lowers it to its own bound.
+const BACKLOG: u32 = 1024;
+
+/// How many addresses of one name are tried. A name has a handful; an answer with more than this is
+/// a mistake or an attack on the time of the caller.
+const CANDIDATES_MAX: usize = 16;
+
+/// Opens connections to a port; a name is resolved each time, and all its addresses are tried in
+/// turn.
+pub(super) struct TcpConnector {
+    at: HostPort,
+    address: String,
+}
+
+impl TcpConnector {
+    pub(super) fn new(at: &HostPort) -> Result<Self, Error> {
+        let address = format!("tcp://{at}");
+        if at.port() == 0 {
+            return Err(
+                Error::new(Code::InvalidAddress, "nobody can listen at port 0")
+                    .with_hint("write the port that the listener was given")
+                    .with_address(address),
+            );
+        }
+        Ok(Self {
+            at: at.clone(),
+            address,
+        })
+    }
+}
+
+#[async_trait]
+impl Connector for TcpConnector {
+    async fn connect(&self) -> Result<Conduit, Error> {
+        let candidates = resolve(&self.at, &self.address).await?;
+        let mut failures = Vec::new();
+        for candidate in candidates {
+            match dial(candidate).await {
+                Ok(stream) => return Ok(conduit(stream, candidate)),
+                Err(error) => failures.push((candidate, error)),
+            }
+        }
+        Err(dial_error(failures, &self.at).with_address(self.address.as_str()))
+    }
+
+    fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+/// Hands out the connections to a port.
+pub(super) struct TcpListener {
+    inner: tokio::net::TcpListener,
+    address: String,
+}
+
+impl TcpListener {
+    /// Listens at the first address of the host that allows it.
+    pub(super) async fn bind(at: &HostPort) -> Result<Self, Error> {
+        let address = format!("tcp://{at}");
+        let mut refusal = None;
+        for candidate in resolve(at, &address).await? {
+            match Self::bind_one(candidate) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => refusal = Some(error),
+            }
+        }
+        // A name that resolves to nothing was an error before.
+        let refusal = refusal.unwrap_or_else(|| ErrorKind::AddrNotAvailable.into());
+        Err(bind_error(refusal, at).with_address(address))
+    }
+
+    fn bind_one(at: SocketAddr) -> io::Result<Self> {
+        let socket = if at.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        // So that a restarted server need not wait for its old connections to expire. On Windows
+        // the option means another thing: to take the port from whoever has it.
+        #[cfg(not(windows))]
+        socket.set_reuseaddr(true)?;
+        socket.bind(at)?;
+        let inner = socket.listen(BACKLOG)?;
+        let address = format!("tcp://{}", HostPort::from(inner.local_addr()?));
+        Ok(Self { inner, address })
+    }
+}
+
+#[async_trait]
+impl Listener for TcpListener {
+    async fn accept(&mut self) -> io::Result<Conduit> {
+        // No further await: what was accepted must be returned.
+        let (stream, peer) = self.inner.accept().await?;
+        Ok(conduit(stream, peer))
+    }
+
+    fn address(&self) -> String {
+        self.address.clone()
+    }
+}
+
+fn conduit(stream: TcpStream, at: SocketAddr) -> Conduit {
+    // Who dials 0.0.0.0 reaches another address.
+    let at = stream.peer_addr().unwrap_or(at);
+    // A small call must not wait for the acknowledgement of the one before. It fails only on a
+    // connection that is broken already, which reading will tell.
+    let _ = stream.set_nodelay(true);
+    let is_own = stream.local_addr().is_ok_and(|own| own.ip() == at.ip());
+    let peer = Peer::new(format!("tcp://{}", HostPort::from(at)))
+        .with_local(is_own || at.ip().to_canonical().is_loopback());
+    Conduit::new(stream, peer)
+}
+
+async fn resolve(at: &HostPort, address: &str) -> Result<Vec<SocketAddr>, Error> {
+    let unresolved = || {
+        Error::new(
+            Code::Unreachable,
+            format!("the name `{}` does not resolve", at.host()),
+        )
+        .with_hint("check the spelling, /etc/hosts and DNS")
+        .with_address(address)
+    };
+    let candidates: Vec<_> = lookup_host((at.host(), at.port()))
+        .await
+        .map_err(|error| unresolved().with_source(error))?
+        .take(CANDIDATES_MAX)
+        .collect();
+    if candidates.is_empty() {
+        Err(unresolved())
+    } else {
+        Ok(candidates)
+    }
+}
+
+async fn dial(at: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(at).await?;
+    if is_connected_to_itself(&stream) {
+        return Err(ErrorKind::ConnectionRefused.into());
+    }
+    Ok(stream)
+}
+
+/// With nobody listening, the kernel may choose the very port that is dialled as our own; TCP then
+/// connects the socket to itself, and the real server could not bind its port any more.
+fn is_connected_to_itself(stream: &TcpStream) -> bool {
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(own), Ok(peer)) if own == peer)
+}
+
+/// One error for all the addresses that were tried. Where they failed in different ways, that
+/// nobody listens says the most: that host at least was reached.
+fn dial_error(failures: Vec<(SocketAddr, io::Error)>, at: &HostPort) -> Error {
+    let one_by_one = match failures.len() {
+        0 | 1 => String::new(),
+        tried => {
+            let mut text = format!("none of the {tried} addresses of `{}` answered", at.host());
+            for (candidate, error) in &failures {
+                let _ = write!(text, ", {candidate}: {}", explain(error).1);
+            }
+            text
+        }
+    };
+    let decisive = failures
+        .into_iter()
+        .map(|(_, error)| error)
+        .min_by_key(|error| explain(error).0 != Code::Refused)
+        .unwrap_or_else(|| ErrorKind::AddrNotAvailable.into());
+    let (code, what, hint) = explain(&decisive);
+    let message = if one_by_one.is_empty() {
+        what.to_owned()
+    } else {
+        one_by_one
+    };
+    Error::new(code, message)
+        .with_hint(hint)
+        .with_source(decisive)
+}
+
+/// Kind, sentence and hint for a failed attempt to connect.
+fn explain(error: &io::Error) -> (Code, &'static str, &'static str) {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => (
+            Code::Refused,
+            "nothing listens there",
+            "start the service, or check host and port",
+        ),
+        ErrorKind::TimedOut => (
+            Code::Unreachable,
+            "the host did not answer",
+            "check that it runs, and that no firewall drops the packets",
+        ),
+        ErrorKind::HostUnreachable => (
+            Code::Unreachable,
+            "there is no way to the host",
+            "check the address and the network",
+        ),
+        ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => (
+            Code::Unreachable,
+            "there is no way to the network of the host",
+            "check this machine's network and routes",
+        ),
+        ErrorKind::PermissionDenied => (
+            Code::Denied,
+            "this system forbids the connection",
+            "check the firewall and the sandbox of this process",
+        ),
+        ErrorKind::AddrNotAvailable => (
+            Code::Io,
+            "this machine has no free port left for the connection",
+            "keep connections instead of opening one for each call",
+        ),
+        _ if is_out_of_descriptors(error) => (
+            Code::Io,
+            "this process has no file descriptor left",
+            "raise the limit (ulimit -n), or open fewer connections",
+        ),
+        _ => (Code::Io, "the system could not connect", "see the cause"),
+    }
+}
+
+fn bind_error(error: io::Error, at: &HostPort) -> Error {
+    let port = at.port();
+    let described = match error.kind() {
+        ErrorKind::AddrInUse => {
+            Error::new(Code::InUse, format!("port {port} is taken")).with_hint(format!(
+                "see who holds it with `{}`, or choose another port",
+                if cfg!(target_os = "linux") {
+                    format!("ss -ltnp 'sport = :{port}'")
+                } else {
+                    format!("lsof -nP -iTCP:{port}")
+                }
+            ))
+        }
+        ErrorKind::PermissionDenied => Error::new(
+            Code::Denied,
+            format!("this process may not listen at port {port}"),
+        )
+        .with_hint("choose a port above 1023, or give the process the privilege"),
+        ErrorKind::AddrNotAvailable => Error::new(
+            Code::Io,
+            format!("`{}` is no address of this machine", at.host()),
+        )
+        .with_hint("listen at 127.0.0.1, or at 0.0.0.0 for every interface"),
+        _ if is_out_of_descriptors(&error) => {
+            Error::new(Code::Io, "this process has no file descriptor left")
+                .with_hint("raise the limit (ulimit -n)")
+        }
+        _ => Error::new(Code::Io, "the system could not listen there").with_hint("see the cause"),
+    };
+    described.with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> HostPort {
+        HostPort::from(text.parse::<SocketAddr>().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_says_how_to_find_its_holder() {
+        let listener = TcpListener::bind(&at("127.0.0.1:0")).await.unwrap();
+        let port = listener.inner.local_addr().unwrap().port();
+        let error = TcpListener::bind(&at(&format!("127.0.0.1:{port}")))
+            .await
+            .err()
+            .unwrap();
+        assert_eq!(error.code(), Code::InUse);
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("port {port} is taken; see who holds it with")),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_restarted_server_gets_its_port_back_at_once() {
+        let mut listener = TcpListener::bind(&at("127.0.0.1:0")).await.unwrap();
+        let here = HostPort::from(listener.inner.local_addr().unwrap());
+        let connector = TcpConnector::new(&here).unwrap();
+        let (client, server) = tokio::join!(connector.connect(), listener.accept());
+        // The side that closes first keeps the port in TIME_WAIT.
+        drop(server.unwrap());
+        drop(client.unwrap());
+        drop(listener);
+        TcpListener::bind(&here).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_foreign_address_cannot_be_listened_on() {
+        let error = TcpListener::bind(&at("192.0.2.1:0")).await.err().unwrap();
+        assert_eq!(error.code(), Code::Io);
+        assert!(
+            error
+                .to_string()
+                .contains("`192.0.2.1` is no address of this machine"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn port_zero_is_for_listeners() {
+        let error = TcpConnector::new(&at("127.0.0.1:0")).err().unwrap();
+        assert_eq!(error.code(), Code::InvalidAddress);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_resolve_is_named() {
+        // A part of more than 63 bytes is refused by the resolver itself, without asking anybody.
+        let name = "a".repeat(64);
+        let connector =
+            TcpConnector::new(&HostPort::parse(&format!("{name}:80")).unwrap()).unwrap();
+        let error = connector.connect().await.unwrap_err();
+        assert_eq!(error.code(), Code::Unreachable);
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("`{name}` does not resolve")),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn several_failures_are_told_one_by_one_and_refusal_decides() {
+        let failures = vec![
+            (
+                "[::1]:80".parse().unwrap(),
+                ErrorKind::NetworkUnreachable.into(),
+            ),
+            (
+                "127.0.0.1:80".parse().unwrap(),
+                ErrorKind::ConnectionRefused.into(),
+            ),
+        ];
+        let error = dial_error(failures, &at("127.0.0.1:80"));
+        assert_eq!(error.code(), Code::Refused);
+        assert_eq!(
+            error.message(),
+            "none of the 2 addresses of `127.0.0.1` answered, [::1]:80: there is no way to the \
+             network of the host, 127.0.0.1:80: nothing listens there"
+        );
+    }
+
+    #[test]
+    fn each_cause_has_its_own_words() {
+        let kinds = [
+            ErrorKind::ConnectionRefused,
+            ErrorKind::TimedOut,
+            ErrorKind::HostUnreachable,
+            ErrorKind::NetworkUnreachable,
+            ErrorKind::PermissionDenied,
+            ErrorKind::AddrNotAvailable,
+            ErrorKind::Other,
+        ];
+        let sentences: std::collections::HashSet<_> =
+            kinds.iter().map(|&kind| explain(&kind.into()).1).collect();
+        assert_eq!(sentences.len(), kinds.len());
+    }
+
+    #[tokio::test]
+    async fn a_socket_connected_to_itself_is_noticed() {
+        // Dialling from the very port that is dialled is what the kernel does by chance.
+        let own = TcpSocket::new_v4().unwrap();
+        own.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let here = own.local_addr().unwrap();
+        let stream = own.connect(here).await.unwrap();
+        assert!(is_connected_to_itself(&stream));
+    }
+}

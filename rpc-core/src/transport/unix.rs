@@ -1,0 +1,280 @@
+//! `unix:/path` and `unix:@abstract`: Unix sockets, whose kernel says which process is at the other
+//! end.
+
+mod file;
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rustix::io::Errno;
+use tokio::net::UnixStream;
+use tokio::time::sleep;
+
+use super::accept::is_out_of_descriptors;
+use super::{Address, Conduit, Connector, Identity, Listener, Peer};
+use crate::error::{Code, Error};
+
+use file::SocketFile;
+
+/// The first pause of a client that finds the queue of the listener full. The kernel has no way to
+/// wait for a place in it.
+const QUEUE_POLL_MIN: Duration = Duration::from_millis(1);
+
+/// The longest such pause.
+const QUEUE_POLL_MAX: Duration = Duration::from_millis(50);
+
+/// Opens connections to a socket.
+pub(super) struct UnixConnector {
+    /// What the system is given; an abstract name begins with a zero byte.
+    name: PathBuf,
+    address: String,
+}
+
+impl UnixConnector {
+    pub(super) fn new(address: &Address) -> Result<Self, Error> {
+        let name = match address {
+            Address::UnixAbstract { name } => abstract_name(name)?,
+            Address::Unix { path } => path.into(),
+            other => return Err(other.unsupported("connect to")),
+        };
+        Ok(Self {
+            name,
+            address: address.to_string(),
+        })
+    }
+}
+
+#[async_trait]
+impl Connector for UnixConnector {
+    async fn connect(&self) -> Result<Conduit, Error> {
+        let mut pause = QUEUE_POLL_MIN;
+        loop {
+            match UnixStream::connect(&self.name).await {
+                Ok(stream) => return Ok(conduit(stream, &self.address)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    sleep(pause).await;
+                    pause = pause.saturating_mul(2).min(QUEUE_POLL_MAX);
+                }
+                Err(error) => return Err(dial_error(error).with_address(self.address.as_str())),
+            }
+        }
+    }
+
+    fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+/// Hands out the connections to a socket. When it is dropped, its file goes too.
+pub(super) struct UnixListener {
+    /// Absent for an abstract name. Stands first, because it must go while `inner` is still open:
+    /// as long as somebody listens, nobody else can have taken the path over.
+    _file: Option<SocketFile>,
+    inner: tokio::net::UnixListener,
+    address: String,
+}
+
+impl UnixListener {
+    /// Listens at a path, which may be left over from a process that is gone.
+    pub(super) async fn bind(path: &str) -> Result<Self, Error> {
+        let address = format!("unix:{path}");
+        match SocketFile::bind(Path::new(path)).await {
+            Ok((file, inner)) => Ok(Self {
+                _file: Some(file),
+                inner,
+                address,
+            }),
+            Err(error) => Err(error.with_address(address)),
+        }
+    }
+
+    /// Listens at an abstract name, which the kernel frees with its last descriptor. Any process of
+    /// the machine may take a free one: a client that must know whom it reaches checks the peer.
+    pub(super) fn bind_abstract(name: &str) -> Result<Self, Error> {
+        let address = format!("unix:@{name}");
+        let inner = tokio::net::UnixListener::bind(abstract_name(name)?)
+            .map_err(|error| bind_error(error).with_address(address.as_str()))?;
+        Ok(Self {
+            _file: None,
+            inner,
+            address,
+        })
+    }
+}
+
+#[async_trait]
+impl Listener for UnixListener {
+    async fn accept(&mut self) -> io::Result<Conduit> {
+        // No further await: what was accepted must be returned.
+        let (stream, _) = self.inner.accept().await?;
+        Ok(conduit(stream, &self.address))
+    }
+
+    fn address(&self) -> String {
+        self.address.clone()
+    }
+}
+
+fn conduit(stream: UnixStream, address: &str) -> Conduit {
+    let mut peer = Peer::new(address).with_local(true);
+    if let Ok(credentials) = stream.peer_cred() {
+        let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+        let identity = Identity::process(credentials.uid(), credentials.gid(), pid);
+        peer = peer.with_identity(identity);
+    }
+    Conduit::new(stream, peer)
+}
+
+fn abstract_name(name: &str) -> Result<PathBuf, Error> {
+    if cfg!(any(target_os = "linux", target_os = "android")) {
+        Ok(format!("\0{name}").into())
+    } else {
+        Err(Error::new(
+            Code::InvalidAddress,
+            "this system has no abstract socket names",
+        )
+        .with_hint("write a path, as in unix:/path")
+        .with_address(format!("unix:@{name}")))
+    }
+}
+
+fn dial_error(error: io::Error) -> Error {
+    let described = match error.kind() {
+        ErrorKind::NotFound => Error::new(Code::Refused, "there is no socket of this name")
+            .with_hint("start the service, or check the path"),
+        ErrorKind::ConnectionRefused => Error::new(Code::Refused, "nobody listens at the socket")
+            .with_hint("start the service, or check the name"),
+        ErrorKind::PermissionDenied => {
+            Error::new(Code::Denied, "this user may not connect to the socket").with_hint(
+                "ask for write permission on the socket and search permission on its directories",
+            )
+        }
+        _ if is_out_of_descriptors(&error) => {
+            Error::new(Code::Io, "this process has no file descriptor left")
+                .with_hint("raise the limit (ulimit -n), or open fewer connections")
+        }
+        _ if error.raw_os_error() == Some(Errno::PROTOTYPE.raw_os_error()) => {
+            Error::new(Code::Io, "the socket is of another kind, not a stream")
+                .with_hint("check the path")
+        }
+        _ => Error::new(Code::Io, "the system could not connect").with_hint("see the cause"),
+    };
+    described.with_source(error)
+}
+
+fn bind_error(error: io::Error) -> Error {
+    let described = match error.kind() {
+        ErrorKind::AddrInUse => Error::new(Code::InUse, "another process listens there").with_hint(
+            if cfg!(target_os = "linux") {
+                "see who with `ss -lxp`, or choose another name"
+            } else {
+                "see who with `lsof -U`, or choose another name"
+            },
+        ),
+        ErrorKind::NotFound => Error::new(Code::Io, "the directory of the socket does not exist")
+            .with_hint("create it, or check the path"),
+        ErrorKind::PermissionDenied => {
+            Error::new(Code::Denied, "this user may not create the socket")
+                .with_hint("choose a directory that this user may write to")
+        }
+        _ if is_out_of_descriptors(&error) => {
+            Error::new(Code::Io, "this process has no file descriptor left")
+                .with_hint("raise the limit (ulimit -n)")
+        }
+        _ => Error::new(Code::Io, "the system could not listen there").with_hint("see the cause"),
+    };
+    described.with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener as StdListener;
+
+    use super::*;
+    use crate::transport::tests::TempPath;
+
+    async fn bind(path: &TempPath) -> Result<UnixListener, Error> {
+        UnixListener::bind(path.as_str()).await
+    }
+
+    async fn dial(path: &TempPath) -> Result<Conduit, Error> {
+        let address: Address = format!("unix:{}", path.as_str()).parse().unwrap();
+        UnixConnector::new(&address).unwrap().connect().await
+    }
+
+    /// What a killed server leaves behind: a file at which nobody listens.
+    fn leave_stale(path: &TempPath) {
+        drop(StdListener::bind(path).unwrap());
+        assert!(path.as_ref().exists());
+    }
+
+    #[tokio::test]
+    async fn errors_tell_the_path_and_the_reason() {
+        let path = TempPath::new();
+        let error = dial(&path).await.unwrap_err();
+        assert_eq!(error.code(), Code::Refused);
+        assert!(
+            error
+                .to_string()
+                .contains("there is no socket of this name"),
+            "{error}"
+        );
+        assert!(error.to_string().contains(path.as_str()), "{error}");
+
+        leave_stale(&path);
+        let error = dial(&path).await.unwrap_err();
+        assert_eq!(error.code(), Code::Refused);
+        assert!(
+            error.to_string().contains("nobody listens at the socket"),
+            "{error}"
+        );
+
+        let nowhere = format!("{}/a", TempPath::new().as_str());
+        let error = UnixListener::bind(&nowhere).await.err().unwrap();
+        assert_eq!(error.code(), Code::Io);
+        assert!(
+            error
+                .to_string()
+                .contains("directory of the socket does not exist"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn row_54_an_abstract_name_is_held_by_one() {
+        let name = format!("rpc-core-held-{}", std::process::id());
+        let held = UnixListener::bind_abstract(&name).unwrap();
+        let error = UnixListener::bind_abstract(&name).err().unwrap();
+        assert_eq!(error.code(), Code::InUse);
+        drop(held);
+        UnixListener::bind_abstract(&name).unwrap();
+    }
+
+    /// A client that finds the queue full waits for its turn, as it would with TCP.
+    #[tokio::test]
+    async fn a_full_queue_is_waited_for() {
+        let path = TempPath::new();
+        let socket = tokio::net::UnixSocket::new_stream().unwrap();
+        socket.bind(&path).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let mut waiting = Vec::new();
+        loop {
+            match UnixStream::connect(&path).await {
+                Ok(stream) => waiting.push(stream),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let last = tokio::spawn(async move { dial(&path).await });
+        // The dial meets the full queue before the first place in it becomes free.
+        tokio::task::yield_now().await;
+        for _ in &waiting {
+            listener.accept().await.unwrap();
+        }
+        let last = last.await.unwrap();
+        last.unwrap();
+    }
+}
