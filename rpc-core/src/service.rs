@@ -213,7 +213,7 @@ impl Request {
     /// Decodes the arguments, which may borrow from the request.
     pub(crate) fn decode<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Reply> {
         self.codec
-            .decode(&self.payload, &self.budget)
+            .decode_arguments(&self.payload, &self.budget)
             .map_err(|error| Reply::Failure(error.with_executed(Executed::No)))
     }
 

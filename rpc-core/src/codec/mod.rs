@@ -1,43 +1,207 @@
 //! Values to payloads and back.
+//!
+//! A codec turns any serde value into bytes and bytes into a value. Which codec a connection uses
+//! is a [`CodecId`], agreed in the handshake; the first is bincode. Whatever the codec, decoding
+//! runs inside a [`Budget`], because the bytes come from a peer: the format's own decoder would
+//! follow them into any amount of memory, time or stack.
+//!
+//! Nothing here knows of calls, connections or frames.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::panic
+    )
+)]
 
-use bytes::Bytes;
+mod bincode;
+mod blob;
+mod budget;
+mod fault;
+mod output;
+#[cfg(feature = "postcard")]
+mod postcard;
+mod source;
+mod walk;
+
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
+use self::bincode::Bincode;
+#[cfg(feature = "postcard")]
+use self::postcard::Postcard;
 use crate::error::{Code, Error};
 
+pub use self::blob::{Blob, BlobRef};
+pub use self::budget::Budget;
+use self::fault::{Fault, clip};
+use self::output::Output;
+
 /// Names a codec on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CodecId(pub(crate) u8);
+///
+/// Only codecs that this build contains have a value of this type; numbers of others are turned
+/// away by [`from_wire`](Self::from_wire).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CodecId(Known);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Known {
+    Bincode,
+    #[cfg(feature = "postcard")]
+    Postcard,
+}
 
 impl CodecId {
-    /// bincode 2.
-    pub const BINCODE: Self = Self(1);
+    /// bincode 2 with variable-length integers. Every peer speaks it.
+    pub const BINCODE: Self = Self(Known::Bincode);
 
-    /// Encodes `value` into at most `limit` bytes.
-    pub(crate) fn encode<T: Serialize + ?Sized>(
-        self,
-        value: &T,
-        limit: usize,
-    ) -> Result<Bytes, Error> {
-        let _ = limit;
-        bincode::serde::encode_to_vec(value, bincode::config::standard())
-            .map(Bytes::from)
-            .map_err(|e| Error::new(Code::Codec, e.to_string()))
+    /// postcard 1.
+    #[cfg(feature = "postcard")]
+    pub const POSTCARD: Self = Self(Known::Postcard);
+
+    /// Every codec of this build, the preferred first.
+    pub const ALL: &'static [Self] = &[
+        Self::BINCODE,
+        #[cfg(feature = "postcard")]
+        Self::POSTCARD,
+    ];
+
+    /// The number that stands for this codec in the handshake. It never changes.
+    pub const fn to_wire(self) -> u8 {
+        match self.0 {
+            Known::Bincode => 1,
+            #[cfg(feature = "postcard")]
+            Known::Postcard => 2,
+        }
     }
 
-    /// Decodes a value from the whole of `bytes`.
-    pub(crate) fn decode<'de, T: Deserialize<'de>>(
+    /// The codec with this number, if this build contains it.
+    pub const fn from_wire(wire: u8) -> Option<Self> {
+        match wire {
+            1 => Some(Self::BINCODE),
+            #[cfg(feature = "postcard")]
+            2 => Some(Self::POSTCARD),
+            _ => None,
+        }
+    }
+
+    /// Encodes `value` into at most `limit` bytes.
+    ///
+    /// The depth of the recursion is the value's own: a type that nests without end overflows the
+    /// stack here, as it would in its own `Drop`. Decoded values cannot be of that kind.
+    pub fn encode<T: Serialize + ?Sized>(self, value: &T, limit: usize) -> Result<Bytes, Error> {
+        let mut buffer = BytesMut::with_capacity(limit.min(FIRST_BUFFER));
+        self.encode_into(value, &mut buffer, limit)?;
+        Ok(buffer.freeze())
+    }
+
+    /// Appends the encoding of `value` to `buffer`: at most `limit` bytes, or, on an error, none.
+    pub fn encode_into<T: Serialize + ?Sized>(
+        self,
+        value: &T,
+        buffer: &mut BytesMut,
+        limit: usize,
+    ) -> Result<(), Error> {
+        match self.0 {
+            Known::Bincode => encode_with::<Bincode, T>(value, buffer, limit),
+            #[cfg(feature = "postcard")]
+            Known::Postcard => encode_with::<Postcard, T>(value, buffer, limit),
+        }
+    }
+
+    /// Decodes a value from the whole of `bytes`, within `budget`.
+    pub fn decode<'de, T: Deserialize<'de>>(
         self,
         bytes: &'de [u8],
         budget: &Budget,
     ) -> Result<T, Error> {
-        let _ = budget;
-        bincode::serde::borrow_decode_from_slice(bytes, bincode::config::standard())
-            .map(|(v, _)| v)
-            .map_err(|e| Error::new(Code::Codec, e.to_string()))
+        self.walk(bytes, budget).map_err(Fault::into_error)
+    }
+
+    /// Decodes a tuple of arguments: as [`decode`](Self::decode), and errors count arguments.
+    pub(crate) fn decode_arguments<'de, T: Deserialize<'de>>(
+        self,
+        bytes: &'de [u8],
+        budget: &Budget,
+    ) -> Result<T, Error> {
+        self.walk(bytes, budget)
+            .map_err(|fault: Fault| fault.in_arguments().into_error())
+    }
+
+    fn walk<'de, T: Deserialize<'de>>(self, bytes: &'de [u8], budget: &Budget) -> Result<T, Fault> {
+        match self.0 {
+            Known::Bincode => Bincode::decode(bytes, budget),
+            #[cfg(feature = "postcard")]
+            Known::Postcard => Postcard::decode(bytes, budget),
+        }
     }
 }
 
-/// What decoding one message may cost.
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {}
+impl fmt::Display for CodecId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Known::Bincode => "bincode",
+            #[cfg(feature = "postcard")]
+            Known::Postcard => "postcard",
+        })
+    }
+}
+
+impl fmt::Debug for CodecId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Room for a small call at once; a larger value makes the buffer grow.
+const FIRST_BUFFER: usize = 128;
+
+/// One format. A codec is a type without values: it has no state between messages.
+///
+/// To add a format: implement this in a file of its own, give it a number in [`CodecId`] that was
+/// never used, and add its frozen encodings to the golden vectors.
+trait Codec {
+    /// The name of the format on the wire.
+    const ID: CodecId;
+
+    /// Appends the encoding of `value`. The error says what the value or the format objected to;
+    /// it does not matter when the output overflowed, which the output remembers itself.
+    fn encode<T: Serialize + ?Sized>(value: &T, output: &mut Output<'_>) -> Result<(), String>;
+
+    /// Decodes a value that takes up all of `bytes`. Formats that lay values out one after the
+    /// other implement [`source::Source`] and call [`walk::decode`], which enforces the budget.
+    fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8], budget: &Budget) -> Result<T, Fault>;
+}
+
+fn encode_with<C: Codec, T: Serialize + ?Sized>(
+    value: &T,
+    buffer: &mut BytesMut,
+    limit: usize,
+) -> Result<(), Error> {
+    let start = buffer.len();
+    let mut output = Output::new(buffer, limit);
+    let result = C::encode(value, &mut output);
+    let overflowed = output.overflowed();
+    let Err(message) = result else { return Ok(()) };
+    buffer.truncate(start);
+    Err(if overflowed {
+        Error::new(
+            Code::TooLarge,
+            format!("the encoded value exceeds the limit of {limit} bytes"),
+        )
+        .with_hint("send less in one message, or raise the limit on both sides")
+    } else {
+        Error::new(
+            Code::Codec,
+            format!("{} cannot encode the value: {}", C::ID, clip(&message)),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! Byte strings that move as one block.
+
+use std::any::{Any, TypeId};
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
+
+/// A value that moves as one block where it is a `Vec<u8>`, and as itself otherwise.
+///
+/// serde takes a `Vec<u8>` for a list and moves it byte by byte. The wrapper changes the speed and
+/// nothing else: the bytes on the wire are those of `T`, so one side may wrap and the other not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Blob<T>(pub T);
+
+impl<T: Serialize + 'static> Serialize for Blob<T> {
+    #[inline]
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        BlobRef(&self.0).serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de> + 'static> Deserialize<'de> for Blob<T> {
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut value = None::<T>;
+        // The types are known when this is compiled, so one of the two ways is all that is left.
+        match (&mut value as &mut dyn Any).downcast_mut::<Option<Vec<u8>>>() {
+            Some(bytes) => *bytes = Some(deserializer.deserialize_byte_buf(Block)?),
+            None => value = Some(T::deserialize(deserializer)?),
+        }
+        value
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom("no value"))
+    }
+}
+
+/// A borrowed value that is sent as one block where it is a `Vec<u8>` or a `[u8]`, and as itself
+/// otherwise. See [`Blob`].
+#[derive(Debug)]
+pub struct BlobRef<'a, T: ?Sized>(pub &'a T);
+
+impl<T: ?Sized> Clone for BlobRef<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: ?Sized> Copy for BlobRef<'_, T> {}
+
+impl<T: Serialize + 'static> Serialize for BlobRef<'_, T> {
+    #[inline]
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (self.0 as &dyn Any).downcast_ref::<Vec<u8>>() {
+            Some(bytes) => serializer.serialize_bytes(bytes),
+            None => self.0.serialize(serializer),
+        }
+    }
+}
+
+impl<T: Serialize + 'static> Serialize for BlobRef<'_, [T]> {
+    #[inline]
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if TypeId::of::<T>() != TypeId::of::<u8>() {
+            return self.0.serialize(serializer);
+        }
+        // Safe code cannot see a `[T]` as the `[u8]` that it is. It can see each element as the
+        // byte that it is, and the compiler makes one copy of the loop.
+        let byte = |element| (element as &dyn Any).downcast_ref::<u8>().copied();
+        let bytes: Vec<u8> = self.0.iter().map(|e| byte(e).unwrap_or_default()).collect();
+        serializer.serialize_bytes(&bytes)
+    }
+}
+
+struct Block;
+
+impl<'de> Visitor<'de> for Block {
+    type Value = Vec<u8>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+        Ok(bytes.to_vec())
+    }
+
+    fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+        Ok(bytes)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<u8>, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(byte) = list.next_element()? {
+            bytes.push(byte);
+        }
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,298 @@
+//! The seam itself: names of codecs, limits of the output, texts of errors.
+
+use serde::{Deserialize, Serialize};
+
+use super::*;
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Job {
+    id: u64,
+    tags: Vec<String>,
+    state: State,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum State {
+    Waiting,
+    Running { worker: String },
+    Failed(u8, bool),
+}
+
+fn job() -> Job {
+    Job {
+        id: 7,
+        tags: vec!["a".into(), "b".into()],
+        state: State::Running {
+            worker: "ok".into(),
+        },
+    }
+}
+
+/// The error of decoding `bytes` with a mistake in them.
+#[track_caller]
+fn refused<'de, T: Deserialize<'de> + fmt::Debug>(bytes: &'de [u8]) -> String {
+    let budget = Budget::for_message(bytes.len());
+    CodecId::BINCODE
+        .decode_arguments::<T>(bytes, &budget)
+        .unwrap_err()
+        .message()
+        .to_owned()
+}
+
+#[test]
+fn every_codec_has_one_number_and_one_name() {
+    for &codec in CodecId::ALL {
+        assert_eq!(CodecId::from_wire(codec.to_wire()), Some(codec));
+    }
+    assert_eq!(CodecId::BINCODE.to_wire(), 1);
+    assert_eq!(CodecId::BINCODE.to_string(), "bincode");
+    assert_eq!(CodecId::from_wire(0), None);
+    assert_eq!(CodecId::from_wire(255), None);
+}
+
+#[test]
+fn values_come_back_from_every_codec() {
+    for &codec in CodecId::ALL {
+        let bytes = codec.encode(&job(), 1024).unwrap();
+        let decoded: Job = codec
+            .decode(&bytes, &Budget::for_message(bytes.len()))
+            .unwrap();
+        assert_eq!(decoded, job(), "{codec}");
+    }
+}
+
+#[test]
+fn arguments_borrow_from_the_message() {
+    for &codec in CodecId::ALL {
+        let bytes = codec.encode(&("text", [1_u8, 2].as_slice()), 64).unwrap();
+        let (text, block): (&str, &[u8]) = codec
+            .decode(&bytes, &Budget::for_message(bytes.len()))
+            .unwrap();
+        assert!(bytes.as_ptr_range().contains(&text.as_ptr()));
+        assert_eq!((text, block), ("text", [1, 2].as_slice()));
+    }
+}
+
+#[test]
+fn the_output_ends_at_its_limit() {
+    for &codec in CodecId::ALL {
+        let length = codec.encode(&job(), 1024).unwrap().len();
+        assert!(codec.encode(&job(), length).is_ok());
+        let error = codec.encode(&job(), length - 1).unwrap_err();
+        assert_eq!(error.code(), Code::TooLarge);
+        assert!(
+            error
+                .message()
+                .contains(&format!("the limit of {} bytes", length - 1)),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn an_endless_value_stops_at_the_limit() {
+    struct Endless;
+    impl Serialize for Endless {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(ExactLen(std::iter::repeat_n(7_u64, usize::MAX)))
+        }
+    }
+    struct ExactLen<I>(I);
+    impl<I: Iterator> IntoIterator for ExactLen<I> {
+        type Item = I::Item;
+        type IntoIter = I;
+        fn into_iter(self) -> I {
+            self.0
+        }
+    }
+    for &codec in CodecId::ALL {
+        let mut buffer = BytesMut::new();
+        let error = codec.encode_into(&Endless, &mut buffer, 1000).unwrap_err();
+        assert_eq!(error.code(), Code::TooLarge);
+        assert!(buffer.capacity() < 4096);
+    }
+}
+
+#[test]
+fn a_refused_value_leaves_the_buffer_as_it_was() {
+    let mut buffer = BytesMut::from(&b"frame"[..]);
+    for &codec in CodecId::ALL {
+        assert!(codec.encode_into(&job(), &mut buffer, 5).is_err());
+        assert_eq!(buffer, b"frame"[..]);
+        codec.encode_into(&(), &mut buffer, 0).unwrap();
+    }
+    CodecId::BINCODE.encode_into(&1_u8, &mut buffer, 1).unwrap();
+    assert_eq!(buffer, b"frame\x01"[..]);
+}
+
+#[test]
+fn a_value_that_cannot_be_encoded_says_why() {
+    struct Stubborn;
+    impl Serialize for Stubborn {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("not today\n"))
+        }
+    }
+    let error = CodecId::BINCODE.encode(&Stubborn, 64).unwrap_err();
+    assert_eq!(error.code(), Code::Codec);
+    assert_eq!(
+        error.message(),
+        "bincode cannot encode the value: not today\\n"
+    );
+}
+
+#[test]
+fn row_02_errors_name_the_argument_the_path_and_the_byte() {
+    // Argument 1 is 5, argument 2 a job whose second tag is cut off.
+    let bytes = [5, 7, 2, 1, b'a', 9, b'b'];
+    assert_eq!(
+        refused::<(u8, Job)>(&bytes),
+        "argument 2, .tags[1], byte 6: 9 bytes are declared, and only 1 are left"
+    );
+    assert_eq!(
+        refused::<(u8, Job)>(&[5, 7, 0]),
+        "argument 2, .state, byte 3: the message ends 1 bytes too early"
+    );
+    assert_eq!(
+        refused::<(Job,)>(&[7, 0, 2, 1, 9]),
+        "argument 1, .state::Failed[1], byte 5: 9 stands for neither `false` nor `true`"
+    );
+    let map: [u8; 5] = [2, 1, 1, 2, 8];
+    assert!(
+        refused::<(std::collections::BTreeMap<u8, bool>,)>(&map)
+            .starts_with("argument 1, [value 1], byte 5: 8 stands for")
+    );
+    // A return value is not an argument.
+    let error = CodecId::BINCODE.decode::<(u8, bool)>(&[1, 2], &Budget::for_message(2));
+    assert_eq!(
+        error.unwrap_err().message(),
+        "[1], byte 2: 2 stands for neither `false` nor `true`"
+    );
+}
+
+#[test]
+fn row_05_every_kind_of_nesting_costs_a_level() {
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    struct Newtype<T>(T);
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    struct Struct<T> {
+        inner: T,
+    }
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    enum Enum<T> {
+        Newtype(T),
+        Tuple(T, ()),
+        Struct { inner: T },
+    }
+
+    #[track_caller]
+    fn levels<'de, T: Deserialize<'de> + fmt::Debug>(bytes: &'de [u8], levels: usize) {
+        let mut budget = Budget::for_message(bytes.len());
+        budget.depth = levels;
+        CodecId::BINCODE.decode::<T>(bytes, &budget).unwrap();
+        budget.depth = levels - 1;
+        CodecId::BINCODE.decode::<T>(bytes, &budget).unwrap_err();
+    }
+
+    levels::<Newtype<u8>>(&[1], 1);
+    levels::<Newtype<Newtype<u8>>>(&[1], 2);
+    levels::<Struct<Struct<u8>>>(&[1], 2);
+    levels::<(u8, (u8, (u8,)))>(&[1, 1, 1], 3);
+    levels::<[[u8; 1]; 1]>(&[1], 2);
+    levels::<Option<Option<u8>>>(&[1, 1, 1], 2);
+    levels::<Vec<Vec<u8>>>(&[1, 1, 1], 2);
+    levels::<std::collections::BTreeMap<Newtype2, Option<u8>>>(&[1, 1, 1, 1], 2);
+    levels::<Enum<Enum<u8>>>(&[0, 0, 1], 2);
+    levels::<Enum<Enum<u8>>>(&[1, 2, 1], 2);
+    levels::<Box<Struct<Box<u8>>>>(&[1], 1);
+}
+
+#[derive(Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+struct Newtype2(u8);
+
+#[test]
+fn row_06_trailing_bytes_are_refused() {
+    assert_eq!(
+        refused::<(u8,)>(&[1, 2, 3]),
+        "byte 1: 2 bytes follow after the value"
+    );
+    assert_eq!(
+        refused::<()>(&[0]),
+        "byte 0: 1 bytes follow after the value"
+    );
+}
+
+#[test]
+fn row_06_bytes_that_stand_for_no_value() {
+    let contains = |text: String, part: &str| assert!(text.contains(part), "{text}");
+    contains(refused::<bool>(&[2]), "neither `false` nor `true`");
+    contains(refused::<Option<u8>>(&[2, 0]), "neither `None` nor `Some`");
+    contains(refused::<char>(&[0xff]), "not a character");
+    // A surrogate in three bytes.
+    contains(refused::<char>(&[0xed, 0xa0, 0x80]), "not a character");
+    contains(refused::<String>(&[2, 0xc3, 0x28]), "not UTF-8");
+    contains(refused::<State>(&[3]), "variant index 0 <= i < 3");
+    contains(refused::<u8>(&[]), "ends 1 bytes too early");
+    contains(
+        refused::<u16>(&[255]),
+        "an integer of type Reserved where U16 is expected",
+    );
+    contains(refused::<std::num::NonZeroU8>(&[0]), "nonzero u8");
+}
+
+#[test]
+fn a_type_that_asks_for_a_self_describing_format_is_told_so() {
+    #[derive(Debug, Deserialize)]
+    #[serde(untagged)]
+    #[allow(dead_code)]
+    enum Untagged {
+        Number(u8),
+    }
+    assert!(refused::<Untagged>(&[1]).contains("`untagged`"));
+}
+
+#[test]
+fn text_of_the_type_is_cut_and_escaped() {
+    #[derive(Debug)]
+    struct Chatty;
+    impl<'de> Deserialize<'de> for Chatty {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let text = String::deserialize(deserializer)?;
+            Err(serde::de::Error::custom(text))
+        }
+    }
+    let bytes = CodecId::BINCODE
+        .encode(&format!("\u{1b}[31m{}", "x".repeat(900)), 1024)
+        .unwrap();
+    let text = refused::<Chatty>(&bytes);
+    assert!(
+        text.len() < 300 && text.contains("\\u{1b}[31m") && text.ends_with("..."),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_budget_that_is_spent_says_which_and_what_to_do() {
+    let budget = Budget {
+        memory: 100,
+        depth: 3,
+        elements: 10,
+    };
+    let refused = |bytes: &[u8]| {
+        CodecId::BINCODE
+            .decode::<Vec<Vec<String>>>(bytes, &budget)
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        refused(&[11]),
+        "cannot be encoded or decoded: byte 1: 11 elements are declared, which makes more than 10 \
+         in one message; if the value is honest, raise the decoding budget"
+    );
+    assert!(
+        refused(&[1, 5, 0, 0, 0, 0, 0]).contains("[0][0], byte 2: the value needs more than 100")
+    );
+}
