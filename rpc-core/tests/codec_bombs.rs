@@ -112,7 +112,7 @@ fn row_03_elements_without_bytes() {
 
 /// One byte on the wire, a kilobyte in memory.
 #[derive(Debug, Deserialize)]
-#[allow(dead_code)]
+#[allow(dead_code, clippy::large_enum_variant)]
 enum Swelling {
     Small,
     Large(Box<u8>, [u64; 32], [u64; 32], [u64; 32], [u64; 32]),
@@ -215,23 +215,23 @@ fn row_14_honest_values_fit_the_default_budget() {
 #[derive(Debug, Serialize, Deserialize)]
 enum Nest {
     End,
-    Deeper(Box<Nest>),
+    Deeper(Box<Self>),
 }
 
 #[derive(Debug, Deserialize)]
 #[allow(dead_code)]
 struct Chain {
     label: String,
-    next: Option<Box<Chain>>,
+    next: Option<Box<Self>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[allow(dead_code)]
-struct Tree(Vec<Tree>);
+struct Tree(Vec<Self>);
 
 #[derive(Debug, Deserialize)]
 #[allow(dead_code)]
-struct Wrapper(Box<Option<Wrapper>>);
+struct Wrapper(Box<Option<Self>>);
 
 /// Runs `test` on a thread with a stack of 128 KiB and on one of 2 MiB.
 fn on_small_stacks(test: fn()) {

@@ -17,10 +17,12 @@
     )
 )]
 
+mod access;
 mod bincode;
 mod blob;
 mod budget;
 mod fault;
+mod meter;
 mod output;
 #[cfg(feature = "postcard")]
 mod postcard;
