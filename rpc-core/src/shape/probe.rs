@@ -1,0 +1,817 @@
+//! Lets a type deserialize itself while it is watched.
+//!
+//! A probe is a deserializer that answers every question with an ordinary value and notes the
+//! question. One probe sees one variant of each enum on its way, so probes are repeated until
+//! nothing is left to be seen; each begins with what the earlier ones learnt.
+//!
+//! A type may object to a value, as `NonZeroU8` does to 0. The innermost type on whose way out the
+//! objection is seen is then offered another value in the next probe, and after the last of them
+//! counts as refusing. What holds it goes on without it where it can: an option is `None`, a list
+//! empty, an enum another variant.
+
+use std::any::type_name;
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::value::U32Deserializer;
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
+};
+
+use super::Shape;
+use super::graph::{Graph, Id, Node, ROOT, Variant};
+
+/// Probes of one type. Each learns something, and no real type has so much to teach.
+const PROBES_MAX: usize = 2048;
+/// Values that hold others, in all probes of one type: some tenths of a second at worst.
+const VISITS_MAX: usize = 1_000_000;
+/// Levels that a value may nest while it is probed; also the bound on the stack.
+const DEPTH_MAX: usize = 64;
+
+/// Values that are offered one after the other where a type objects.
+const OFFERS: usize = TEXTS.len();
+const TEXTS: [&str; 12] = [
+    "",
+    "a",
+    "0",
+    "1",
+    "a.b",
+    "127.0.0.1",
+    "127.0.0.1:1",
+    "2000-01-01",
+    "2000-01-01T00:00:00Z",
+    "00:00:00",
+    "00000000-0000-0000-0000-000000000000",
+    "http://a/",
+];
+const NUMBERS: [u8; OFFERS] = [0, 1, 2, 3, 7, 10, 12, 16, 32, 64, 100, 127];
+/// Lengths of identifiers, addresses, keys and digests.
+const LENGTHS: [usize; OFFERS] = [0, 1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 64];
+const ZEROS: &[u8] = &[0; 64];
+
+/// Reads the shape of `T`.
+pub(super) fn shape<'de, T: Deserialize<'de>>() -> Shape {
+    let mut watch = Watch::new();
+    for _ in 0..PROBES_MAX {
+        watch.begin(type_name::<T>());
+        let probe = Probe {
+            watch: &mut watch,
+            id: ROOT,
+            depth: 0,
+            plain: false,
+        };
+        let result = T::deserialize(probe);
+        let _ = watch.settle::<T, T>(ROOT, result);
+        if !watch.graph.learnt || watch.visits > VISITS_MAX {
+            break;
+        }
+    }
+    watch.graph.shape()
+}
+
+/// A probe ended early. What is to be done about it is noted where it happened.
+#[derive(Debug)]
+struct Objection;
+
+impl fmt::Display for Objection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the probe ends here")
+    }
+}
+
+impl std::error::Error for Objection {}
+
+impl serde::de::Error for Objection {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self
+    }
+}
+
+/// What is remembered from probe to probe, and within one.
+struct Watch {
+    graph: Graph,
+    /// The node of each named type. Types are told apart by their full name with parameters.
+    types: HashMap<(&'static str, &'static str), Id>,
+    /// How many of the values each type has objected to.
+    objections: HashMap<&'static str, usize>,
+    /// The variant to try where a value of an enum is needed and no variant is known to end.
+    guesses: HashMap<Id, usize>,
+    /// The named types that the probe is inside of.
+    inside: Vec<Id>,
+    /// The types that the probe is inside of, the named and the others.
+    names: Vec<&'static str>,
+    /// The enums inside each other whose variant is a guess.
+    guessing: Vec<Id>,
+    /// Whether the objection that ends this probe is dealt with.
+    settled: bool,
+    /// Values that hold others, in all probes so far.
+    visits: usize,
+}
+
+impl Watch {
+    fn new() -> Self {
+        Self {
+            graph: Graph::new(),
+            types: HashMap::new(),
+            objections: HashMap::new(),
+            guesses: HashMap::new(),
+            inside: Vec::new(),
+            names: Vec::new(),
+            guessing: Vec::new(),
+            settled: false,
+            visits: 0,
+        }
+    }
+
+    fn begin(&mut self, name: &'static str) {
+        self.graph.reason();
+        self.graph.learnt = false;
+        self.inside.clear();
+        self.names.clear();
+        self.names.push(name);
+        self.guessing.clear();
+        self.settled = false;
+    }
+
+    /// The number of the value to offer next: types further out have a say where those further in
+    /// had no objection.
+    fn offer<T>(&self) -> usize {
+        std::iter::once(&type_name::<T>())
+            .chain(self.names.iter().rev())
+            .find_map(|name| self.objections.get(name).copied())
+            .unwrap_or(0)
+    }
+
+    /// Deals with an objection, where it is one and nobody further in did: the type `T` at node
+    /// `id` made it.
+    fn settle<T, R>(&mut self, id: Id, result: Result<R, Objection>) -> Result<R, Objection> {
+        if result.is_err() && !self.settled {
+            self.settled = true;
+            let objections = self.objections.entry(type_name::<T>()).or_insert(0);
+            *objections = objections.saturating_add(1);
+            if *objections < OFFERS {
+                self.graph.learnt = true;
+            } else {
+                self.graph.refuse(id);
+            }
+        }
+        result
+    }
+
+    /// Ends the probe: no value can be had of this node, and it is known why.
+    fn refuse<R>(&mut self, id: Id) -> Result<R, Objection> {
+        self.graph.refuse(id);
+        self.stop()
+    }
+
+    /// Ends the probe with nothing to be noted.
+    fn stop<R>(&mut self) -> Result<R, Objection> {
+        self.settled = true;
+        Err(Objection)
+    }
+
+    /// The node of the named type `T`, which occurs at node `at`.
+    fn named<T>(&mut self, name: &'static str, at: Id) -> Result<Id, Objection> {
+        let key = (type_name::<T>(), name);
+        let id = match self.types.get(&key) {
+            Some(&id) => id,
+            None => {
+                let Some(id) = self.graph.add() else {
+                    return self.refuse(at);
+                };
+                self.types.insert(key, id);
+                id
+            }
+        };
+        self.graph.learn(at, Node::Same(id));
+        Ok(id)
+    }
+
+    /// Runs `visit` inside of the named type at node `id`.
+    fn within<T, R>(
+        &mut self,
+        id: Id,
+        visit: impl FnOnce(&mut Self) -> Result<R, Objection>,
+    ) -> Result<R, Objection> {
+        self.inside.push(id);
+        self.names.push(type_name::<T>());
+        let result = visit(self);
+        self.names.pop();
+        self.inside.pop();
+        self.settle::<T, R>(id, result)
+    }
+
+    /// The children of a tuple of `length` elements at node `id`.
+    fn tuple(&mut self, id: Id, length: usize) -> Result<Vec<Id>, Objection> {
+        if let Node::Unknown = self.graph.node(id) {
+            let Some(children) = self.graph.add_many(length) else {
+                return self.refuse(id);
+            };
+            self.graph.learn(id, Node::Tuple(children));
+        }
+        match self.graph.node(id) {
+            Node::Tuple(children) if children.len() == length => Ok(children.clone()),
+            _ => self.refuse(id),
+        }
+    }
+
+    /// The children of a struct with these fields at node `id`.
+    fn fields(
+        &mut self,
+        id: Id,
+        name: &'static str,
+        fields: &'static [&'static str],
+    ) -> Result<Vec<Id>, Objection> {
+        if let Node::Unknown = self.graph.node(id) {
+            let Some(children) = self.graph.add_many(fields.len()) else {
+                return self.refuse(id);
+            };
+            let fields = fields.iter().copied().zip(children).collect();
+            self.graph.learn(id, Node::Struct(name, fields));
+        }
+        match self.graph.node(id) {
+            Node::Struct(_, known) if known.len() == fields.len() => {
+                Ok(known.iter().map(|&(_, id)| id).collect())
+            }
+            _ => self.refuse(id),
+        }
+    }
+
+    /// The variants of the enum at node `id`.
+    fn variants(
+        &mut self,
+        id: Id,
+        name: &'static str,
+        variants: &'static [&'static str],
+    ) -> Result<Vec<Variant>, Objection> {
+        if let Node::Unknown = self.graph.node(id) {
+            let Some(contents) = self.graph.add_many(variants.len()) else {
+                return self.refuse(id);
+            };
+            let variant = |(&name, content)| Variant {
+                name,
+                content,
+                seen: false,
+            };
+            let variants = variants.iter().zip(contents).map(variant).collect();
+            self.graph.learn(id, Node::Enum(name, variants));
+        }
+        match self.graph.node(id) {
+            Node::Enum(_, known) if !known.is_empty() && known.len() == variants.len() => {
+                Ok(known.clone())
+            }
+            _ => self.refuse(id),
+        }
+    }
+
+    /// The variant to make a value of; `plain` where the value need only be made, not looked at.
+    fn choose(&mut self, id: Id, variants: &[Variant], plain: bool) -> Result<usize, Objection> {
+        // The variant for which this is least, and the first of those.
+        let least = |of: &dyn Fn(&Variant) -> Option<usize>| {
+            let each = variants.iter().enumerate();
+            each.filter_map(|(index, variant)| Some((of(variant)?, index)))
+                .min()
+        };
+        let nearest = if plain {
+            None
+        } else {
+            least(&|variant| self.graph.unseen(variant))
+        };
+        let chosen = nearest.or_else(|| least(&|v| self.graph.facts(v.content).rank));
+        if let Some((_, index)) = chosen {
+            return Ok(index);
+        }
+        if let Some(start) = self.guessing.iter().position(|&enclosing| enclosing == id) {
+            self.guess_again(start);
+            return self.stop();
+        }
+        let guess = self.guesses.get(&id).copied().unwrap_or(0);
+        let possible = |index: &usize| {
+            variants
+                .get(*index)
+                .is_some_and(|v| self.graph.is_worth_entering(v.content))
+        };
+        match (guess..variants.len()).chain(0..guess).find(possible) {
+            Some(index) => Ok(index),
+            None => self.refuse(id),
+        }
+    }
+
+    /// The guesses of these enums lead back to the first of them. Moves on to the next combination
+    /// of guesses, as an odometer does.
+    fn guess_again(&mut self, start: usize) {
+        let circle = self.guessing.get(start..).unwrap_or_default().to_vec();
+        for &id in circle.iter().rev() {
+            let Node::Enum(_, variants) = self.graph.node(id) else {
+                continue;
+            };
+            let guess = self.guesses.entry(id).or_insert(0);
+            *guess = guess.saturating_add(1);
+            if *guess < variants.len() {
+                self.graph.learnt = true;
+                return;
+            }
+            *guess = 0;
+        }
+        // All were tried: there is no value that ends.
+        for id in circle {
+            self.graph.refuse(id);
+        }
+    }
+}
+
+/// Deserializes one value out of nothing.
+struct Probe<'a> {
+    watch: &'a mut Watch,
+    /// Where what is learnt goes.
+    id: Id,
+    depth: usize,
+    /// Whether any value will do: the type is known, or is being looked at further out.
+    plain: bool,
+}
+
+impl<'a> Probe<'a> {
+    /// Notes a leaf, and gives the number of the value to offer.
+    fn leaf<T>(&mut self, shape: Shape) -> usize {
+        self.watch.graph.learn(self.id, Node::Leaf(shape));
+        self.watch.offer::<T>()
+    }
+
+    /// Goes one level deeper, to the named type at `id` if there is one.
+    fn enter(mut self, named: Option<Id>) -> Result<Self, Objection> {
+        self.depth = self.depth.saturating_add(1);
+        if self.depth > DEPTH_MAX {
+            return self.watch.refuse(self.id);
+        }
+        self.watch.visits = self.watch.visits.saturating_add(1);
+        if self.watch.visits > VISITS_MAX {
+            return self.watch.stop();
+        }
+        if let Some(id) = named {
+            let known = !matches!(self.watch.graph.node(id), Node::Unknown)
+                && self.watch.graph.facts(id).unseen.is_none();
+            self.plain |= known || self.watch.inside.contains(&id);
+            self.id = id;
+        }
+        Ok(self)
+    }
+
+    /// How many elements a list or map should have that holds these.
+    fn length<T>(&self, children: &[Id]) -> usize {
+        let graph = &self.watch.graph;
+        let enter = children.iter().all(|&id| graph.is_worth_entering(id));
+        let unseen = children.iter().any(|&id| graph.facts(id).unseen.is_some());
+        // A type that objects to an empty list is offered longer ones.
+        let wanted = self.watch.offer::<T>().min(2);
+        match (enter, self.plain) {
+            (false, _) => 0,
+            (true, true) => wanted,
+            (true, false) => wanted.max(usize::from(unseen)),
+        }
+    }
+
+    fn children(self, ids: Vec<Id>) -> Children<'a> {
+        Children {
+            watch: self.watch,
+            ids: ids.into_iter(),
+            depth: self.depth,
+            plain: self.plain,
+        }
+    }
+}
+
+macro_rules! numbers {
+    ($($deserialize:ident $visit:ident $shape:ident,)+) => {
+        $(
+            fn $deserialize<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Objection> {
+                let offer = self.leaf::<V::Value>(Shape::$shape);
+                let number = NUMBERS.get(offer).copied().unwrap_or_default();
+                // Every number that is offered fits into every type, an `i8` included.
+                let result = visitor.$visit(number.try_into().unwrap_or_default());
+                self.watch.settle::<V::Value, _>(self.id, result)
+            }
+        )+
+    };
+}
+
+impl<'de> Deserializer<'de> for Probe<'_> {
+    type Error = Objection;
+
+    numbers! {
+        deserialize_i8 visit_i8 I8,
+        deserialize_i16 visit_i16 I16,
+        deserialize_i32 visit_i32 I32,
+        deserialize_i64 visit_i64 I64,
+        deserialize_i128 visit_i128 I128,
+        deserialize_u8 visit_u8 U8,
+        deserialize_u16 visit_u16 U16,
+        deserialize_u32 visit_u32 U32,
+        deserialize_u64 visit_u64 U64,
+        deserialize_u128 visit_u128 U128,
+        deserialize_f32 visit_f32 F32,
+        deserialize_f64 visit_f64 F64,
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Objection> {
+        let offer = self.leaf::<V::Value>(Shape::Bool);
+        let result = visitor.visit_bool(offer % 2 == 1);
+        self.watch.settle::<V::Value, _>(self.id, result)
+    }
+
+    fn deserialize_char<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Objection> {
+        let offer = self.leaf::<V::Value>(Shape::Char);
+        let result = visitor.visit_char(if offer % 2 == 1 { '0' } else { 'a' });
+        self.watch.settle::<V::Value, _>(self.id, result)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Objection> {
+        let offer = self.leaf::<V::Value>(Shape::Str);
+        let result = visitor.visit_borrowed_str(TEXTS.get(offer).copied().unwrap_or_default());
+        self.watch.settle::<V::Value, _>(self.id, result)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Objection> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Objection> {
+        let offer = self.leaf::<V::Value>(Shape::Bytes);
+        let length = LENGTHS.get(offer).copied().unwrap_or_default();
+        let result = visitor.visit_borrowed_bytes(ZEROS.get(..length).unwrap_or_default());
+        self.watch.settle::<V::Value, _>(self.id, result)
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Objection> {
+        self.deserialize_bytes(visitor)
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Objection> {
+        self.leaf::<V::Value>(Shape::Unit);
+        let result = visitor.visit_unit();
+        self.watch.settle::<V::Value, _>(self.id, result)
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Objection> {
+        self.deserialize_unit(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Objection> {
+        let at = self.id;
+        let probe = self.enter(None)?;
+        if let Node::Unknown = probe.watch.graph.node(at) {
+            let Some(inner) = probe.watch.graph.add() else {
+                return probe.watch.refuse(at);
+            };
+            probe.watch.graph.learn(at, Node::Option(inner));
+        }
+        let Node::Option(inner) = *probe.watch.graph.node(at) else {
+            return probe.watch.refuse(at);
+        };
+        // A type that objects to `None` is offered every other value as well.
+        let offer = probe.watch.offer::<V::Value>();
+        let some = probe.length::<V::Value>(&[inner]) > 0 && (!probe.plain || offer % 2 == 1);
+        let (depth, plain) = (probe.depth, probe.plain);
+        probe.watch.names.push(type_name::<V::Value>());
+        let result = if some {
+            visitor.visit_some(Probe {
+                watch: &mut *probe.watch,
+                id: inner,
+                depth,
+                plain,
+            })
+        } else {
+            visitor.visit_none()
+        };
+        probe.watch.names.pop();
+        // What is inside has the objection, if any: the option would have taken it.
+        let blamed = if some { inner } else { at };
+        probe.watch.settle::<V::Value, _>(blamed, result)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Objection> {
+        let id = self.watch.named::<V::Value>(name, self.id)?;
+        let probe = self.enter(Some(id))?;
+        if let Node::Unknown = probe.watch.graph.node(id) {
+            let Some(inner) = probe.watch.graph.add() else {
+                return probe.watch.refuse(id);
+            };
+            probe.watch.graph.learn(id, Node::Same(inner));
+        }
+        let Node::Same(inner) = *probe.watch.graph.node(id) else {
+            return probe.watch.refuse(id);
+        };
+        let (depth, plain) = (probe.depth, probe.plain);
+        probe.watch.within::<V::Value, _>(id, |watch| {
+            visitor.visit_newtype_struct(Probe {
+                watch,
+                id: inner,
+                depth,
+                plain,
+            })
+        })
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Objection> {
+        let at = self.id;
+        let probe = self.enter(None)?;
+        if let Node::Unknown = probe.watch.graph.node(at) {
+            let Some(element) = probe.watch.graph.add() else {
+                return probe.watch.refuse(at);
+            };
+            probe.watch.graph.learn(at, Node::Seq(element));
+        }
+        let Node::Seq(element) = *probe.watch.graph.node(at) else {
+            return probe.watch.refuse(at);
+        };
+        let length = probe.length::<V::Value>(&[element]);
+        let mut children = probe.children(vec![element; length]);
+        let result = visitor.visit_seq(&mut children);
+        children.watch.settle::<V::Value, _>(at, result)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Objection> {
+        let at = self.id;
+        let probe = self.enter(None)?;
+        if let Node::Unknown = probe.watch.graph.node(at) {
+            let (key, value) = (probe.watch.graph.add(), probe.watch.graph.add());
+            let (Some(key), Some(value)) = (key, value) else {
+                return probe.watch.refuse(at);
+            };
+            probe.watch.graph.learn(at, Node::Map(key, value));
+        }
+        let Node::Map(key, value) = *probe.watch.graph.node(at) else {
+            return probe.watch.refuse(at);
+        };
+        let length = probe.length::<V::Value>(&[key, value]);
+        let mut children = probe.children([key, value].repeat(length));
+        let result = visitor.visit_map(&mut children);
+        children.watch.settle::<V::Value, _>(at, result)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, Objection> {
+        let at = self.id;
+        let probe = self.enter(None)?;
+        let ids = probe.watch.tuple(at, length)?;
+        let mut children = probe.children(ids);
+        let result = visitor.visit_seq(&mut children);
+        children.watch.settle::<V::Value, _>(at, result)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, Objection> {
+        let id = self.watch.named::<V::Value>(name, self.id)?;
+        let probe = self.enter(Some(id))?;
+        let ids = probe.watch.tuple(id, length)?;
+        let (depth, plain) = (probe.depth, probe.plain);
+        probe.watch.within::<V::Value, _>(id, |watch| {
+            visitor.visit_seq(&mut Children {
+                watch,
+                ids: ids.into_iter(),
+                depth,
+                plain,
+            })
+        })
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Objection> {
+        let id = self.watch.named::<V::Value>(name, self.id)?;
+        let probe = self.enter(Some(id))?;
+        let ids = probe.watch.fields(id, name, fields)?;
+        let (depth, plain) = (probe.depth, probe.plain);
+        probe.watch.within::<V::Value, _>(id, |watch| {
+            visitor.visit_seq(&mut Children {
+                watch,
+                ids: ids.into_iter(),
+                depth,
+                plain,
+            })
+        })
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Objection> {
+        let id = self.watch.named::<V::Value>(name, self.id)?;
+        let probe = self.enter(Some(id))?;
+        let variants = probe.watch.variants(id, name, variants)?;
+        let number = probe.watch.choose(id, &variants, probe.plain)?;
+        let Some(&Variant { content, .. }) = variants.get(number) else {
+            return probe.watch.refuse(id);
+        };
+        let guessed = probe.watch.graph.facts(id).rank.is_none() && probe.plain;
+        let (depth, plain) = (probe.depth, probe.plain);
+        if guessed {
+            probe.watch.guessing.push(id);
+        }
+        // An objection from within is to this variant; the enum has others.
+        probe.watch.inside.push(id);
+        probe.watch.names.push(type_name::<V::Value>());
+        let result = visitor.visit_enum(Contents {
+            watch: &mut *probe.watch,
+            content,
+            number,
+            depth,
+            plain,
+        });
+        probe.watch.names.pop();
+        probe.watch.inside.pop();
+        if guessed {
+            probe.watch.guessing.pop();
+        }
+        let value = probe.watch.settle::<V::Value, _>(content, result)?;
+        probe.watch.graph.see(id, number);
+        Ok(value)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Objection> {
+        self.watch.graph.learn(self.id, Node::Opaque);
+        self.watch.refuse(self.id)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Objection> {
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Objection> {
+        self.deserialize_any(visitor)
+    }
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+}
+
+/// The children of a value, one after the other.
+struct Children<'a> {
+    watch: &'a mut Watch,
+    ids: std::vec::IntoIter<Id>,
+    depth: usize,
+    plain: bool,
+}
+
+impl Children<'_> {
+    fn next<'de, T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Objection> {
+        let Some(id) = self.ids.next() else {
+            return Ok(None);
+        };
+        probe_child(self.watch, id, self.depth, self.plain, seed).map(Some)
+    }
+}
+
+/// Deserializes what is at node `id` inside of something else.
+fn probe_child<'de, T: DeserializeSeed<'de>>(
+    watch: &mut Watch,
+    id: Id,
+    depth: usize,
+    plain: bool,
+    seed: T,
+) -> Result<T::Value, Objection> {
+    if !watch.graph.is_worth_entering(id) {
+        return watch.stop();
+    }
+    watch.names.push(type_name::<T::Value>());
+    let result = seed.deserialize(Probe {
+        watch: &mut *watch,
+        id,
+        depth,
+        plain,
+    });
+    watch.names.pop();
+    watch.settle::<T::Value, _>(id, result)
+}
+
+impl<'de> SeqAccess<'de> for &mut Children<'_> {
+    type Error = Objection;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Objection> {
+        self.next(seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.ids.len())
+    }
+}
+
+impl<'de> MapAccess<'de> for &mut Children<'_> {
+    type Error = Objection;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Objection> {
+        self.next(seed)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Objection> {
+        self.next(seed)?.ok_or(Objection)
+    }
+}
+
+/// The variant of an enum that was chosen.
+struct Contents<'a> {
+    watch: &'a mut Watch,
+    content: Id,
+    number: usize,
+    depth: usize,
+    plain: bool,
+}
+
+impl<'de> EnumAccess<'de> for Contents<'_> {
+    type Error = Objection;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Objection> {
+        let number = u32::try_from(self.number).unwrap_or(u32::MAX);
+        let deserializer: U32Deserializer<Objection> = number.into_deserializer();
+        Ok((seed.deserialize(deserializer)?, self))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Contents<'_> {
+    type Error = Objection;
+
+    fn unit_variant(self) -> Result<(), Objection> {
+        self.watch
+            .graph
+            .learn(self.content, Node::Leaf(Shape::Unit));
+        Ok(())
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Objection> {
+        probe_child(self.watch, self.content, self.depth, self.plain, seed)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(
+        self,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, Objection> {
+        let Self {
+            watch,
+            content,
+            depth,
+            plain,
+            ..
+        } = self;
+        let ids = watch.tuple(content, length)?.into_iter();
+        visitor.visit_seq(&mut Children {
+            watch,
+            ids,
+            depth,
+            plain,
+        })
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Objection> {
+        let Self {
+            watch,
+            content,
+            depth,
+            plain,
+            ..
+        } = self;
+        let ids = watch.fields(content, "", fields)?.into_iter();
+        visitor.visit_seq(&mut Children {
+            watch,
+            ids,
+            depth,
+            plain,
+        })
+    }
+}
