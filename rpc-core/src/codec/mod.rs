@@ -189,6 +189,7 @@ fn encode_with<C: Codec, T: Serialize + ?Sized>(
     let mut output = Output::new(buffer, limit);
     let result = C::encode(value, &mut output);
     let overflowed = output.overflowed();
+    drop(output);
     let Err(message) = result else { return Ok(()) };
     buffer.truncate(start);
     Err(if overflowed {

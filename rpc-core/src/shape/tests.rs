@@ -60,7 +60,7 @@ fn strings_and_bytes_are_one_shape_each() {
     same::<String, PathBuf>();
     looks::<Vec<u8>>("Vec<u8>");
     same::<Vec<u8>, &[u8]>();
-    same::<Vec<u8>, bytes::Bytes>();
+    same::<Vec<u8>, Bytes>();
     same::<Vec<u8>, Blob<Vec<u8>>>();
     same::<Vec<u8>, HashSet<u8>>();
 }
@@ -249,20 +249,17 @@ fn types_that_contain_themselves_end() {
     #[allow(dead_code)]
     struct Chain {
         label: u8,
-        next: Option<Box<Chain>>,
+        next: Option<Box<Self>>,
     }
     #[derive(Deserialize)]
     #[allow(dead_code)]
-    struct Tree(Vec<Tree>);
+    struct Tree(Vec<Self>);
     #[derive(Deserialize)]
     #[allow(dead_code)]
     enum Expression {
-        Negate(Box<Expression>),
-        Add(Box<Expression>, Box<Expression>),
-        Call {
-            name: String,
-            arguments: Vec<Expression>,
-        },
+        Negate(Box<Self>),
+        Add(Box<Self>, Box<Self>),
+        Call { name: String, arguments: Vec<Self> },
         Number(f64),
     }
     #[derive(Deserialize)]
@@ -274,13 +271,13 @@ fn types_that_contain_themselves_end() {
     #[allow(dead_code)]
     enum Pong {
         Ping(Box<Ping>),
-        Both(Box<Ping>, Box<Pong>),
+        Both(Box<Ping>, Box<Self>),
         End(u8),
     }
     #[derive(Deserialize)]
     #[allow(dead_code)]
     enum Endless {
-        Again(Box<Endless>),
+        Again(Box<Self>),
     }
     looks::<Chain>("Chain { label: u8, next: Option<Self> }");
     looks::<Tree>("Vec<Self>");
