@@ -25,6 +25,7 @@ mod difference;
 mod display;
 mod graph;
 mod probe;
+mod watch;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
