@@ -7,10 +7,12 @@ pub use crate::wire::Reply;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::client::{Call, Channel, TryCall};
+use crate::codec::{Budget, CodecId};
 use crate::error::Error;
 use crate::transport::IntoAddress;
 
@@ -81,6 +83,18 @@ pub fn unimplemented(request: &Request) -> Reply {
     Reply::unimplemented(request.method())
 }
 
+/// A request as a server would receive it, with the arguments in bincode: for tests of generated
+/// code that do without a connection.
+pub fn request(method: &'static Method, payload: Bytes) -> Request {
+    Request {
+        method,
+        codec: CodecId::BINCODE,
+        budget: Budget {},
+        reply_limit: usize::MAX,
+        payload,
+    }
+}
+
 /// Lends a decoded value to a method that takes it by reference: `str`, `[T]` and every sized type.
 pub trait Lend {
     /// What is decoded and held while the method runs.
@@ -131,6 +145,31 @@ impl<T, E> ResultType for Result<T, E> {
     type Err = E;
 }
 
+/// Holds for a `Result` that is written with two arguments and means just these two.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not `std::result::Result<{T}, {E}>`",
+    label = "a method returns the standard `Result<T, E>`, or a type that is not called `Result`"
+)]
+pub trait ResultOf<T, E> {
+    /// Naming it is the check.
+    const OK: () = ();
+}
+
+impl<T, E> ResultOf<T, E> for Result<T, E> {}
+
+/// Holds for a return type that is no `Result` in disguise. `DISGUISED` comes from [`IsResult`].
+#[diagnostic::on_unimplemented(
+    message = "this return type is `{Self}` under another name",
+    label = "write it as `Result<T, E>`, so that the client can tell the service's own error from a \
+             failure of the call"
+)]
+pub trait Plain<const DISGUISED: bool> {
+    /// Naming it is the check.
+    const OK: () = ();
+}
+
+impl<T: ?Sized> Plain<false> for T {}
+
 /// Answers at compile time whether `T` is a `Result`: the inherent constant wins where it exists.
 pub struct IsResult<T>(PhantomData<T>);
 
@@ -146,3 +185,221 @@ pub trait NotResult {
 }
 
 impl<T> NotResult for IsResult<T> {}
+
+// A type that cannot cross the wire is to give one error, in our words. So generated code uses
+// serde only through the structs below, and each of their functions exists twice: the inherent one
+// asks for the bound that it needs and wins where the bound holds; elsewhere the one of `Missing`,
+// without any bound, keeps the rest of the expansion free of errors. It is never run, because
+// `Crosses`, `Serializes` and `Deserializes` have refused the type by then.
+
+/// A type that travels as it is written.
+pub struct Wire<T: ?Sized>(PhantomData<T>);
+
+impl<T: Serialize + ?Sized> Wire<T> {
+    /// Whether the type can be sent.
+    pub const SENDS: bool = true;
+
+    /// What is encoded for an argument.
+    pub fn pass(value: &T) -> &T {
+        value
+    }
+
+    /// The reply of a method that returns a plain value.
+    pub fn reply(request: &Request, value: &T) -> Reply
+    where
+        T: Sized,
+    {
+        reply(request, value)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Wire<T> {
+    /// Whether the type can be received.
+    pub const RECEIVES: bool = true;
+
+    /// The argument, from what was decoded.
+    pub fn take(held: T) -> T {
+        held
+    }
+
+    /// The shape of the type.
+    pub fn shape() -> Shape {
+        Shape::of::<T>()
+    }
+}
+
+impl<T: DeserializeOwned> Wire<T> {
+    /// Starts a call of a method that returns a plain value.
+    pub fn call<A: Serialize>(
+        channel: &Channel,
+        method: &'static Method,
+        arguments: &A,
+    ) -> Call<T> {
+        call(channel, method, arguments)
+    }
+}
+
+/// An argument that is written `&T` and decoded as [`Lend::Held`].
+pub struct Lent<T: ?Sized>(PhantomData<T>);
+
+impl<T: Serialize + ?Sized> Lent<T> {
+    /// Whether the type can be sent.
+    pub const SENDS: bool = true;
+}
+
+impl<T: Lend + ?Sized> Lent<T> {
+    /// Whether the type can be received.
+    pub const RECEIVES: bool = true;
+
+    /// The argument, from what was decoded.
+    pub fn lend<'a>(held: &'a T::Held<'_>) -> &'a T {
+        T::lend(held)
+    }
+
+    /// The shape of what is decoded.
+    pub fn shape() -> Shape {
+        Shape::of::<T::Held<'_>>()
+    }
+}
+
+/// The return of a method, `R`, that is a `Result`.
+pub struct Outcome<R>(PhantomData<R>);
+
+impl<T: DeserializeOwned, E: DeserializeOwned> Outcome<Result<T, E>> {
+    /// Starts a call of a method that returns a `Result`.
+    pub fn try_call<A: Serialize>(
+        channel: &Channel,
+        method: &'static Method,
+        arguments: &A,
+    ) -> TryCall<T, E> {
+        try_call(channel, method, arguments)
+    }
+}
+
+impl<T: Serialize, E: Serialize> Outcome<Result<T, E>> {
+    /// The reply of a method that returns a `Result`.
+    pub fn try_reply(request: &Request, value: &Result<T, E>) -> Reply {
+        try_reply(request, value)
+    }
+}
+
+/// What stands in for the functions that a faulty type does not have.
+pub trait Missing {
+    /// The type itself.
+    type Type: ?Sized;
+    /// Whether the type can be sent.
+    const SENDS: bool = false;
+    /// Whether the type can be received.
+    const RECEIVES: bool = false;
+
+    /// Stands in for [`Wire::pass`].
+    fn pass(_: &Self::Type) -> Never {
+        unreachable!("{REFUSED}")
+    }
+
+    /// Stands in for [`Wire::take`].
+    fn take(held: Never) -> Self::Type
+    where
+        Self::Type: Sized,
+    {
+        match held {}
+    }
+
+    /// Stands in for [`Lent::lend`].
+    fn lend(held: &Never) -> &Self::Type {
+        match *held {}
+    }
+
+    /// Stands in for [`Wire::shape`].
+    fn shape() -> Shape {
+        unreachable!("{REFUSED}")
+    }
+
+    /// Stands in for [`Wire::reply`].
+    fn reply(_: &Request, _: &Self::Type) -> Reply {
+        unreachable!("{REFUSED}")
+    }
+
+    /// Stands in for [`Outcome::try_reply`].
+    fn try_reply(_: &Request, _: &Self::Type) -> Reply {
+        unreachable!("{REFUSED}")
+    }
+
+    /// Stands in for [`Wire::call`].
+    fn call<A>(_: &Channel, _: &'static Method, _: &A) -> Call<Self::Type>
+    where
+        Self::Type: Sized,
+    {
+        unreachable!("{REFUSED}")
+    }
+
+    /// Stands in for [`Outcome::try_call`].
+    fn try_call<T, E, A>(_: &Channel, _: &'static Method, _: &A) -> TryCall<T, E> {
+        unreachable!("{REFUSED}")
+    }
+}
+
+const REFUSED: &str = "the type was refused at compile time";
+
+impl<T: ?Sized> Missing for Wire<T> {
+    type Type = T;
+}
+
+impl<T: ?Sized> Missing for Lent<T> {
+    type Type = T;
+}
+
+impl<R> Missing for Outcome<R> {
+    type Type = R;
+}
+
+/// What is encoded and decoded for a faulty type: nothing, because it never comes to that.
+pub enum Never {}
+
+impl Serialize for Never {
+    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        match *self {}
+    }
+}
+
+impl<'de> Deserialize<'de> for Never {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom(REFUSED))
+    }
+}
+
+/// Refuses a type that serde can neither write nor read. `FAULT` comes from [`Wire`] or [`Lent`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot cross the wire: it implements neither `Serialize` nor `Deserialize`",
+    label = "needs `#[derive(serde::Serialize, serde::Deserialize)]`, as does every type in it"
+)]
+pub trait Crosses<const FAULT: bool> {
+    /// Naming it is the check.
+    const OK: () = ();
+}
+
+impl<T: ?Sized> Crosses<false> for T {}
+
+/// Refuses a type that serde can read and not write.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot cross the wire: it implements `Deserialize` but not `Serialize`",
+    label = "needs `#[derive(serde::Serialize)]` too, as does every type in it"
+)]
+pub trait Serializes<const FAULT: bool> {
+    /// Naming it is the check.
+    const OK: () = ();
+}
+
+impl<T: ?Sized> Serializes<false> for T {}
+
+/// Refuses a type that serde can write and not read.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot cross the wire: it implements `Serialize` but not `Deserialize`",
+    label = "needs `#[derive(serde::Deserialize)]` too, as does every type in it"
+)]
+pub trait Deserializes<const FAULT: bool> {
+    /// Naming it is the check.
+    const OK: () = ();
+}
+
+impl<T: ?Sized> Deserializes<false> for T {}
