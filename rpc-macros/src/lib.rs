@@ -1,9 +1,55 @@
-//! The `#[service]` attribute.
+//! The `#[service]` attribute of rpc-core: a trait becomes a client stub and a server stub.
+//!
+//! The stages, one module each: [`attr`] reads the attributes, [`ast`] turns the trait into our own
+//! nouns, [`valid`] refuses what cannot be served, [`expand`] generates the code. A faulty trait
+//! takes the way through [`fallback`], so that one mistake gives one error.
+
+mod ast;
+mod attr;
+mod errors;
+mod expand;
+mod fallback;
+mod names;
+mod valid;
+
+#[cfg(test)]
+mod tests;
 
 use proc_macro::TokenStream;
 
-/// Turns a trait into a service.
+/// Turns a trait into a service: the trait itself, and for a `trait Calculator` a
+/// `CalculatorClient`, a `CalculatorServer` and a `DynCalculator`.
+///
+/// ```ignore
+/// /// Integer and real arithmetic.
+/// #[service]
+/// pub trait Calculator {
+///     /// Adds two numbers.
+///     async fn add(&self, a: i64, b: i64) -> i64;
+///     async fn divide(&self, a: f64, b: f64) -> Result<f64, MathError>;
+///     #[rpc(idempotent)]
+///     async fn constant(&self, name: &str) -> Option<f64>;
+/// }
+/// ```
+///
+/// The trait is implemented with plain `async fn`s. It requires `Send + Sync + 'static` of the
+/// implementation, and `Send` of the futures.
+///
+/// **On the trait**: `#[service(name = "math.Calculator", version = "1.2.0", crate = "path")]`.
+/// The name defaults to that of the trait, the version to `1.0.0`, the crate to `::rpc_core`.
+///
+/// **On a method**: `#[rpc(name = "add", idempotent)]`. The name is the one on the wire and on
+/// the wire only, unless the method's own name is taken on the client. An idempotent method may
+/// be run twice for one call, so it may be retried and hedged.
+///
+/// **Arguments** are at most 16 and need `Serialize` and `Deserialize`. They may borrow: `&str`,
+/// `&[u8]`, `&T`, `Option<&str>`, `Cow<'_, str>` and whatever else serde can borrow is read from
+/// the request where it lies. **Returns** are owned; a `Result` is recognised as such and must be
+/// written as one.
+///
+/// With `#[async_trait]` below `#[service]` the trait keeps the boxed shape, and can be served as
+/// an `Arc<dyn Calculator>`.
 #[proc_macro_attribute]
-pub fn service(_attr: TokenStream, item: TokenStream) -> TokenStream {
-    item
+pub fn service(attr: TokenStream, item: TokenStream) -> TokenStream {
+    expand::service(attr.into(), item.into()).into()
 }

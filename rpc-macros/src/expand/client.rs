@@ -1,0 +1,193 @@
+//! The client stub.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::{Context, argument, doc};
+use crate::ast::{Method, Returns};
+use crate::{attr, names};
+
+/// The struct, which is a channel and no more.
+///
+/// Input:
+///     trait Calculator { .. }
+///
+/// Output:
+///     #[derive(Clone, Debug)]
+///     struct CalculatorClient { channel: Channel }
+pub(crate) fn item(context: &Context<'_>) -> TokenStream {
+    let Context {
+        service,
+        krate,
+        vis,
+        conditions,
+        ..
+    } = context;
+    let ident = names::client(service.ident());
+    let name = names::plain(service.ident());
+    let summary = doc(format!(
+        "Calls a remote [`{name}`]. Clones share the connection and are cheap."
+    ));
+    quote! {
+        #(#conditions)*
+        #summary
+        #[derive(::core::clone::Clone, ::core::fmt::Debug)]
+        #vis struct #ident {
+            channel: #krate::Channel,
+        }
+    }
+}
+
+/// Constructors and methods.
+///
+/// Input:
+///     async fn add(&self, a: i64, b: i64) -> i64;
+///     async fn divide(&self, a: f64, b: f64) -> Result<f64, MathError>;
+///
+/// Output:
+///     fn add(&self, a: i64, b: i64) -> Call<i64> {
+///         Wire::<i64>::call(&self.channel, &__RPC_METHOD_add, &(.., ..))
+///     }
+///     fn divide(&self, a: f64, b: f64) -> TryCall<f64, MathError> {
+///         Outcome::<Result<f64, MathError>>::try_call(&self.channel, &__RPC_METHOD_divide, &(..))
+///     }
+pub(crate) fn methods(context: &Context<'_>) -> TokenStream {
+    let ident = names::client(context.service.ident());
+    let constructors = constructors(context);
+    let methods = context
+        .service
+        .sound()
+        .map(|method| self::method(method, context));
+    quote! {
+        #[automatically_derived]
+        impl #ident {
+            #constructors
+            #(#methods)*
+        }
+    }
+}
+
+fn constructors(context: &Context<'_>) -> TokenStream {
+    let Context {
+        service,
+        krate,
+        private,
+        vis,
+        ..
+    } = context;
+    let descriptor = names::descriptor();
+    let discover = doc(format!(
+        "Asks the matchmaker for `{}` and calls whichever instances it knows, now and later.",
+        service.name()
+    ));
+    quote! {
+        /// A client over a channel that is there already.
+        #[must_use]
+        #vis fn new(channel: #krate::Channel) -> Self {
+            Self { channel }
+        }
+
+        /// Connects to `address`, such as `"tcp://127.0.0.1:7000"`, and waits until the connection
+        /// stands.
+        ///
+        /// # Errors
+        ///
+        /// The address is malformed, nothing answers there, or it is not this service.
+        #vis async fn connect(
+            address: impl #krate::IntoAddress,
+        ) -> ::core::result::Result<Self, #krate::Error> {
+            match #private::connect(address, &#descriptor).await {
+                ::core::result::Result::Ok(channel) => ::core::result::Result::Ok(Self { channel }),
+                ::core::result::Result::Err(error) => ::core::result::Result::Err(error),
+            }
+        }
+
+        /// A client that connects to `address` with its first call.
+        ///
+        /// # Errors
+        ///
+        /// The address is malformed.
+        #vis fn connect_lazy(
+            address: impl #krate::IntoAddress,
+        ) -> ::core::result::Result<Self, #krate::Error> {
+            match #private::connect_lazy(address, &#descriptor) {
+                ::core::result::Result::Ok(channel) => ::core::result::Result::Ok(Self { channel }),
+                ::core::result::Result::Err(error) => ::core::result::Result::Err(error),
+            }
+        }
+
+        #discover
+        ///
+        /// # Errors
+        ///
+        /// The matchmaker cannot be reached, or it knows no instance.
+        #vis async fn discover() -> ::core::result::Result<Self, #krate::Error> {
+            match #private::discover(&#descriptor).await {
+                ::core::result::Result::Ok(channel) => ::core::result::Result::Ok(Self { channel }),
+                ::core::result::Result::Err(error) => ::core::result::Result::Err(error),
+            }
+        }
+
+        /// The same client whose calls may take `deadline` each, counted from the call.
+        #[must_use]
+        #vis fn with_deadline(&self, deadline: ::core::time::Duration) -> Self {
+            Self { channel: #private::with_deadline(&self.channel, deadline) }
+        }
+
+        /// The channel under the client, for everything that does not depend on the service.
+        #[must_use]
+        #vis fn channel(&self) -> &#krate::Channel {
+            &self.channel
+        }
+    }
+}
+
+fn method(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
+    let Context {
+        service,
+        krate,
+        private,
+        vis,
+        ..
+    } = context;
+    let ident = method.ident();
+    let mut attributes = attr::documentation(&method.original.attrs);
+    if attr::doc(&method.original.attrs).value().is_empty() {
+        let text = format!("Calls `{}.{}`.", service.name(), method.name());
+        attributes.push(syn::parse_quote!(#[doc = #text]));
+    }
+    let parameters = method.arguments.iter().map(|argument| {
+        let (name, ty) = (&argument.name, argument.ty());
+        quote!(#name: #ty)
+    });
+    let outgoing = method
+        .arguments
+        .iter()
+        .map(|argument| argument::outgoing(argument, context));
+    let (call, start) = match &method.returns {
+        Returns::Plain(ty) => (
+            quote!(#krate::Call<#ty>),
+            quote!(#private::Wire::<#ty>::call),
+        ),
+        Returns::Result { whole, ok, err } => (
+            quote!(#krate::TryCall<#ok, #err>),
+            quote!(#private::Outcome::<#whole>::try_call),
+        ),
+        Returns::Alias(whole) => (
+            quote! {
+                #krate::TryCall<
+                    <#whole as #private::ResultType>::Ok,
+                    <#whole as #private::ResultType>::Err,
+                >
+            },
+            quote!(#private::Outcome::<#whole>::try_call),
+        ),
+    };
+    let statik = names::method(ident);
+    quote! {
+        #(#attributes)*
+        #vis fn #ident(&self, #(#parameters),*) -> #call {
+            #start(&self.channel, &#statik, &(#(#outgoing,)*))
+        }
+    }
+}

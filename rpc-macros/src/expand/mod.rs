@@ -1,0 +1,159 @@
+//! The code of a service, part by part.
+//!
+//! Input:
+//!     #[service]
+//!     trait Calculator { async fn add(&self, a: i64, b: i64) -> i64; }
+//!
+//! Output:
+//!     trait Calculator: Send + Sync + 'static { .. }      contract
+//!     struct CalculatorClient { .. }                      client
+//!     struct CalculatorServer<S> { .. }                   server
+//!     struct DynCalculator { .. }                         twin
+//!     const _: () = {
+//!         static .. : Method, Descriptor                  descriptor
+//!         impl CalculatorClient { .. }
+//!         impl Service for CalculatorServer<..> { .. }
+//!     };
+//!
+//! The nameless constant is the one place that can hold items without taking a name from the user,
+//! and unlike a `mod` it also sees what stands beside a trait inside a function body.
+
+mod argument;
+mod client;
+mod contract;
+mod descriptor;
+mod server;
+mod twin;
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::{Attribute, Item, Path, Visibility};
+
+use crate::ast::Service;
+use crate::attr::{self, ServiceAttr};
+use crate::errors::Errors;
+use crate::{fallback, valid};
+
+pub(crate) use contract::{as_written, contract};
+
+/// The whole attribute: from the tokens that the compiler hands over to those that it gets back.
+pub(crate) fn service(attr: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let attr = ServiceAttr::parse(attr, &mut errors);
+    let original = match syn::parse2(item.clone()) {
+        Ok(Item::Trait(original)) => original,
+        Ok(other) => {
+            errors.at(
+                fallback::keyword(&other),
+                "`#[service]` stands on a trait: write `trait` here",
+            );
+            return fallback::untouched(&item, errors);
+        }
+        Err(error) => {
+            errors.push(error);
+            return fallback::untouched(&item, errors);
+        }
+    };
+    let mut service = Service::from_syn(&original, attr, &mut errors);
+    valid::check(&mut service, &mut errors);
+    if errors.count() > 0 {
+        return fallback::expand(&service, errors);
+    }
+    expand(&service)
+}
+
+/// All the code of a service without mistakes.
+fn expand(service: &Service<'_>) -> TokenStream {
+    let context = Context::new(service);
+    let contract = contract(service);
+    let client = client::item(&context);
+    let server = server::item(&context);
+    let twin = twin::items(&context);
+    let parts = [
+        descriptor::items(&context),
+        client::methods(&context),
+        server::service(&context),
+        twin::implementation(&context),
+    ];
+    let hidden = hidden(&context, &parts);
+    quote!(#contract #client #server #twin #hidden)
+}
+
+/// The code beside a trait that has mistakes: everything has its name, and what is right works.
+pub(crate) fn partial(service: &Service<'_>) -> TokenStream {
+    let context = Context::new(service);
+    let client = client::item(&context);
+    let server = server::item(&context);
+    let twin = twin::stub(&context);
+    let parts = [
+        descriptor::items(&context),
+        client::methods(&context),
+        server::stub(&context),
+    ];
+    let hidden = hidden(&context, &parts);
+    quote!(#client #server #twin #hidden)
+}
+
+/// What all generators look up.
+struct Context<'a> {
+    service: &'a Service<'a>,
+    /// The path of rpc-core.
+    krate: Path,
+    /// `#krate::private`.
+    private: TokenStream,
+    /// The visibility of the trait, which everything beside it shares.
+    vis: &'a Visibility,
+    /// The `#[cfg]`s of the trait, which everything beside it shares.
+    conditions: Vec<Attribute>,
+}
+
+impl<'a> Context<'a> {
+    fn new(service: &'a Service<'a>) -> Self {
+        let krate = service
+            .attr
+            .krate
+            .clone()
+            .unwrap_or_else(|| syn::parse_quote!(::rpc_core));
+        Self {
+            service,
+            private: quote!(#krate::private),
+            krate,
+            vis: &service.original.vis,
+            conditions: attr::conditions(&service.original.attrs),
+        }
+    }
+}
+
+/// The nameless constant that holds the impls and their statics.
+fn hidden(context: &Context<'_>, parts: &[TokenStream]) -> TokenStream {
+    let Context {
+        private,
+        conditions,
+        ..
+    } = context;
+    quote! {
+        #(#conditions)*
+        #[doc(hidden)]
+        #[allow(
+            deprecated,
+            elided_lifetimes_in_paths,
+            non_upper_case_globals,
+            unused_imports,
+            unused_qualifications,
+            clippy::all,
+            clippy::pedantic,
+            clippy::nursery
+        )]
+        const _: () = {
+            use #private::Missing as _;
+            use #private::NotResult as _;
+            #(#parts)*
+        };
+    }
+}
+
+/// A `#[doc]` attribute.
+fn doc(text: impl AsRef<str>) -> TokenStream {
+    let text = text.as_ref();
+    quote!(#[doc = #text]).into_token_stream()
+}

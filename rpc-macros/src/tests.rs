@@ -1,0 +1,1 @@
+//! Generators on token streams: what comes out for what goes in.
