@@ -105,7 +105,7 @@ pub trait Lend {
 }
 
 impl Lend for str {
-    type Held<'de> = &'de str;
+    type Held<'de> = &'de Self;
 
     fn lend<'a>(held: &'a Self::Held<'_>) -> &'a Self {
         held
@@ -128,42 +128,57 @@ impl<T: DeserializeOwned> Lend for T {
     }
 }
 
-/// The two types of a `Result` that is written with one argument, as in `io::Result<T>`.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not `std::result::Result` under another name",
-    label = "write `Result<T, E>` here, or a return type that is not called `Result`"
-)]
-pub trait ResultType {
+/// The two types of a `Result` that is written with one argument, as in `io::Result<T>`. Whether it
+/// is a `Result` comes from [`IsResult`]; where it is not, [`Standard`] refuses it.
+pub trait ResultType<const IS_RESULT: bool> {
     /// The type of `Ok`.
     type Ok;
     /// The type of `Err`.
     type Err;
 }
 
-impl<T, E> ResultType for Result<T, E> {
+impl<T, E> ResultType<true> for Result<T, E> {
     type Ok = T;
     type Err = E;
 }
 
-/// Holds for a `Result` that is written with two arguments and means just these two.
+impl<T> ResultType<false> for T {
+    type Ok = ();
+    type Err = ();
+}
+
+/// Refuses a type that is only called `Result`. `FAULT` comes from [`IsResult`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not `std::result::Result<{T}, {E}>`",
-    label = "a method returns the standard `Result<T, E>`, or a type that is not called `Result`"
+    message = "`{Self}` is called `Result` and is not `std::result::Result`",
+    label = "give the type another name, or return the standard `Result<T, E>`"
 )]
-pub trait ResultOf<T, E> {
+pub trait Standard<const FAULT: bool> {
     /// Naming it is the check.
     const OK: () = ();
 }
 
-impl<T, E> ResultOf<T, E> for Result<T, E> {}
+impl<T: ?Sized> Standard<false> for T {}
 
-/// Holds for a return type that is no `Result` in disguise. `DISGUISED` comes from [`IsResult`].
+/// Refuses an alias that has the two types of `Result` in another order. `FAULT` comes from
+/// [`IsResultOf`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is written here as `Result<{T}, {E}>`",
+    label = "write `std::result::Result`, which has the type of `Ok` first"
+)]
+pub trait InOrder<T, E, const FAULT: bool> {
+    /// Naming it is the check.
+    const OK: () = ();
+}
+
+impl<R: ?Sized, T, E> InOrder<T, E, false> for R {}
+
+/// Refuses a `Result` in disguise. `FAULT` comes from [`IsResult`].
 #[diagnostic::on_unimplemented(
     message = "this return type is `{Self}` under another name",
     label = "write it as `Result<T, E>`, so that the client can tell the service's own error from a \
              failure of the call"
 )]
-pub trait Plain<const DISGUISED: bool> {
+pub trait Plain<const FAULT: bool> {
     /// Naming it is the check.
     const OK: () = ();
 }
@@ -178,6 +193,14 @@ impl<T, E> IsResult<Result<T, E>> {
     pub const ANSWER: bool = true;
 }
 
+/// Answers at compile time whether `R` is the `Result` of `T` and `E`.
+pub struct IsResultOf<R, T, E>(PhantomData<(R, T, E)>);
+
+impl<T, E> IsResultOf<Result<T, E>, T, E> {
+    /// It is.
+    pub const ANSWER: bool = true;
+}
+
 /// The other answer.
 pub trait NotResult {
     /// It is not.
@@ -185,6 +208,8 @@ pub trait NotResult {
 }
 
 impl<T> NotResult for IsResult<T> {}
+
+impl<R, T, E> NotResult for IsResultOf<R, T, E> {}
 
 // A type that cannot cross the wire is to give one error, in our words. So generated code uses
 // serde only through the structs below, and each of their functions exists twice: the inherent one

@@ -32,6 +32,8 @@ pub(crate) struct Method<'a> {
     pub(crate) returns: Returns<'a>,
     /// Whether nothing is wrong with it; only such methods get code.
     pub(crate) sound: bool,
+    /// Whether another method has its name; the trait then has to do without this one.
+    pub(crate) repeated: bool,
 }
 
 /// An argument after `&self`.
@@ -57,7 +59,7 @@ pub(crate) enum Kind<'a> {
 /// What a method returns.
 pub(crate) enum Returns<'a> {
     /// Nothing, or a type whose name is not `Result`.
-    Plain(Type),
+    Plain(Box<Type>),
     /// `Result<T, E>`.
     Result {
         whole: &'a Type,
@@ -138,6 +140,7 @@ impl<'a> Method<'a> {
                 .collect(),
             returns: Returns::from_syn(&original.sig.output),
             sound: errors.count() == before,
+            repeated: false,
         }
     }
 
@@ -215,12 +218,12 @@ impl<'a> Returns<'a> {
                 paren_token: syn::token::Paren::default(),
                 elems: syn::punctuated::Punctuated::new(),
             };
-            return Self::Plain(Type::Tuple(unit));
+            return Self::Plain(Box::new(Type::Tuple(unit)));
         };
         match result_arguments(peel(whole)).as_deref() {
             Some([ok, err]) => Self::Result { whole, ok, err },
             Some([_]) => Self::Alias(whole),
-            _ => Self::Plain((**whole).clone()),
+            _ => Self::Plain(whole.clone()),
         }
     }
 

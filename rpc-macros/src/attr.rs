@@ -57,6 +57,11 @@ impl RpcAttr {
         attr.path().is_ident("rpc")
     }
 
+    /// Whether `attr` is a `#[cfg_attr]` around one that is for us.
+    pub(crate) fn is_within(attr: &Attribute) -> bool {
+        attr.path().is_ident("cfg_attr") && keep(attr, &|path| path.is_ident("rpc")).is_some()
+    }
+
     /// Reads the `#[rpc(..)]` attributes among `attrs`.
     pub(crate) fn parse(attrs: &[Attribute], errors: &mut Errors) -> Self {
         let mut rpc = Self::default();

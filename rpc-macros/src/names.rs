@@ -1,7 +1,6 @@
 //! The names that generated code takes: those that users see, and the mangled ones they do not.
 
 use proc_macro2::{Ident, Span};
-use quote::format_ident;
 use syn::Lifetime;
 use syn::ext::IdentExt;
 
@@ -24,22 +23,22 @@ pub(crate) fn plain(ident: &Ident) -> String {
 
 /// `CalculatorClient`.
 pub(crate) fn client(service: &Ident) -> Ident {
-    format_ident!("{service}Client")
+    around("", service, "Client")
 }
 
 /// `CalculatorServer`.
 pub(crate) fn server(service: &Ident) -> Ident {
-    format_ident!("{service}Server")
+    around("", service, "Server")
 }
 
 /// `DynCalculator`.
 pub(crate) fn twin(service: &Ident) -> Ident {
-    format_ident!("Dyn{service}", span = service.span())
+    around("Dyn", service, "")
 }
 
 /// The object-safe trait inside [`twin`].
 pub(crate) fn object(service: &Ident) -> Ident {
-    format_ident!("__RpcDyn{service}")
+    around("__RpcDyn", service, "")
 }
 
 /// The static that describes the service.
@@ -49,17 +48,22 @@ pub(crate) fn descriptor() -> Ident {
 
 /// The static that describes a method.
 pub(crate) fn method(method: &Ident) -> Ident {
-    format_ident!("__RPC_METHOD_{method}", span = Span::call_site())
+    around("__RPC_METHOD_", method, "")
 }
 
 /// The constant that a server matches calls of a method against.
 pub(crate) fn id(method: &Ident) -> Ident {
-    format_ident!("__RPC_ID_{method}", span = Span::call_site())
+    around("__RPC_ID_", method, "")
 }
 
 /// A method of [`object`], named apart so that it never competes with the trait's own.
 pub(crate) fn boxed(method: &Ident) -> Ident {
-    format_ident!("__rpc_{method}")
+    around("__rpc_", method, "")
+}
+
+/// A name made of the user's name, at the place of the user's name.
+fn around(before: &str, ident: &Ident, after: &str) -> Ident {
+    Ident::new(&format!("{before}{}{after}", plain(ident)), ident.span())
 }
 
 /// The type parameter of impls that also mention types of the user, who may have an `S` himself.

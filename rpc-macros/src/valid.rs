@@ -10,7 +10,7 @@ use syn::{
     Safety, TraitItem, Type, TypeParamBound, TypeReference,
 };
 
-use crate::ast::{Argument, Method, Service, peel};
+use crate::ast::{Argument, Method, Service, is_path, peel};
 use crate::attr::RpcAttr;
 use crate::errors::Errors;
 use crate::names;
@@ -34,9 +34,15 @@ pub(crate) fn check(service: &mut Service<'_>, errors: &mut Errors) {
     check_names(service, errors);
     check_trait(service, errors);
     let concrete = is_concrete(service.original);
+    let outer = service
+        .original
+        .generics
+        .lifetimes()
+        .map(|parameter| &parameter.lifetime);
+    let outer: Vec<&Lifetime> = outer.collect();
     for method in &mut service.methods {
         let before = errors.count();
-        check_method(method, concrete, errors);
+        check_method(method, concrete, &outer, errors);
         method.sound &= concrete && errors.count() == before;
     }
     check_wire_names(service, errors);
@@ -207,7 +213,7 @@ fn is_own_supertrait(bound: &TypeParamBound) -> bool {
     }
 }
 
-fn check_method(method: &Method<'_>, concrete: bool, errors: &mut Errors) {
+fn check_method(method: &Method<'_>, concrete: bool, outer: &[&Lifetime], errors: &mut Errors) {
     let signature = &method.original.sig;
     check_qualifiers(method, errors);
     let streams = check_async(method, errors);
@@ -229,7 +235,6 @@ fn check_method(method: &Method<'_>, concrete: bool, errors: &mut Errors) {
             "a method of a service has no `where` clause: leave it out",
         );
     }
-    check_receiver(method, errors);
     if let Some(variadic) = &signature.variadic {
         errors.at(
             variadic.dots,
@@ -242,10 +247,14 @@ fn check_method(method: &Method<'_>, concrete: bool, errors: &mut Errors) {
             format!("a method takes at most {ARGUMENTS_MAX} arguments: put some into a struct"),
         );
     }
-    let mut declared = Vec::new();
-    for parameter in signature.generics.lifetimes() {
-        declared.push(&parameter.lifetime);
-    }
+    let mut declared = outer.to_vec();
+    declared.extend(
+        signature
+            .generics
+            .lifetimes()
+            .map(|parameter| &parameter.lifetime),
+    );
+    check_receiver(method, &declared, errors);
     for argument in &method.arguments {
         check_argument(argument, method, concrete, &declared, errors);
     }
@@ -323,10 +332,10 @@ fn check_async(method: &Method<'_>, errors: &mut Errors) -> bool {
     false
 }
 
-fn check_receiver(method: &Method<'_>, errors: &mut Errors) {
+fn check_receiver(method: &Method<'_>, declared: &[&Lifetime], errors: &mut Errors) {
     let signature = &method.original.sig;
     match signature.inputs.first() {
-        Some(FnArg::Receiver(receiver)) => check_self(receiver, errors),
+        Some(FnArg::Receiver(receiver)) => check_self(receiver, declared, errors),
         _ => errors.at(
             &signature.ident,
             "a method is called on a service: write `&self` as its first argument",
@@ -334,14 +343,15 @@ fn check_receiver(method: &Method<'_>, errors: &mut Errors) {
     }
 }
 
-fn check_self(receiver: &Receiver, errors: &mut Errors) {
+fn check_self(receiver: &Receiver, declared: &[&Lifetime], errors: &mut Errors) {
     match &receiver.kind {
         ReceiverKind::Reference(_, None, None) => {}
         ReceiverKind::Reference(_, _, Some(_)) => errors.at(
             receiver,
             "calls share the service: write `&self`, and keep what changes behind a lock or an atomic",
         ),
-        ReceiverKind::Reference(_, Some(lifetime), _) if lifetime.ident == "_" => {}
+        ReceiverKind::Reference(_, Some(lifetime), _)
+            if lifetime.ident == "_" || declared.contains(&lifetime) => {}
         ReceiverKind::Reference(_, Some(lifetime), _) => {
             errors.at(lifetime, "leave the lifetime out: write `&self`");
         }
@@ -372,7 +382,7 @@ fn check_argument(
         {
             errors.at(
                 pattern.mutability,
-                "`mut` belongs into the implementation: leave it out here",
+                "`mut` belongs in the implementation: leave it out here",
             );
         }
         Pat::Ident(_) => {}
@@ -398,12 +408,18 @@ fn check_argument(
                 "streams are not yet supported by this version: take a `Vec`, or one item per call",
             );
         }
-        Type::Slice(slice) => errors.at(ty, {
-            let element = slice.elem.to_token_stream();
-            format!("a slice is passed by reference: write `&[{element}]`")
-        }),
+        Type::Slice(_) => errors.at(ty, by_reference(ty)),
+        // Whoever shadows the primitive type is refused with the rest.
+        _ if is_path(ty, "str") => errors.at(ty, by_reference(ty)),
         _ => check_type(ty, Place::Argument, concrete, declared, errors),
     }
+}
+
+fn by_reference(ty: &Type) -> String {
+    format!(
+        "this type has no size and is passed by reference: write `&{}`",
+        ty.to_token_stream()
+    )
 }
 
 const PATTERN: &str =
@@ -546,13 +562,7 @@ fn check_client_name(method: &Method<'_>, errors: &mut Errors) {
 /// `#[cfg_attr(.., rpc(..))]` reaches us unresolved, so its answer is not known here.
 fn check_hidden_rpc(method: &Method<'_>, errors: &mut Errors) {
     for attribute in &method.original.attrs {
-        let hidden = attribute.path().is_ident("cfg_attr")
-            && attribute
-                .meta
-                .to_token_stream()
-                .to_string()
-                .contains(", rpc (");
-        if hidden {
+        if RpcAttr::is_within(attribute) {
             errors.at(
                 attribute,
                 "`#[rpc]` cannot depend on the configuration: write the method twice, each with its \
@@ -580,9 +590,18 @@ fn check_wire_names(service: &mut Service<'_>, errors: &mut Errors) {
             continue;
         }
         let rust_name = names::plain(method.ident());
-        let Some(other) = seen.insert(method.name(), rust_name) else {
+        let Some(other) = seen.insert(method.name(), rust_name.clone()) else {
             continue;
         };
+        method.sound = false;
+        if other == rust_name {
+            method.repeated = true;
+            errors.at(
+                method.ident(),
+                format!("there is a method `{other}` already: rename one"),
+            );
+            continue;
+        }
         let message = format!(
             "`{other}` has the name `{}` on the wire already: give one of them another with \
              `#[rpc(name = \"..\")]`",
@@ -592,7 +611,6 @@ fn check_wire_names(service: &mut Service<'_>, errors: &mut Errors) {
             Some(name) => errors.at(name, message),
             None => errors.at(method.ident(), message),
         }
-        method.sound = false;
     }
 }
 

@@ -1,9 +1,9 @@
 //! The client stub.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{ToTokens, quote};
 
-use super::{Context, argument, doc};
+use super::{Context, argument, doc, result_types};
 use crate::ast::{Method, Returns};
 use crate::{attr, names};
 
@@ -164,24 +164,23 @@ fn method(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
         .arguments
         .iter()
         .map(|argument| argument::outgoing(argument, context));
+    let flat = |ok: &dyn ToTokens, err: &dyn ToTokens| {
+        let call = quote!(#krate::TryCall<#ok, #err>);
+        (
+            call,
+            quote!(#private::Outcome::<::core::result::Result<#ok, #err>>::try_call),
+        )
+    };
     let (call, start) = match &method.returns {
         Returns::Plain(ty) => (
             quote!(#krate::Call<#ty>),
             quote!(#private::Wire::<#ty>::call),
         ),
-        Returns::Result { whole, ok, err } => (
-            quote!(#krate::TryCall<#ok, #err>),
-            quote!(#private::Outcome::<#whole>::try_call),
-        ),
-        Returns::Alias(whole) => (
-            quote! {
-                #krate::TryCall<
-                    <#whole as #private::ResultType>::Ok,
-                    <#whole as #private::ResultType>::Err,
-                >
-            },
-            quote!(#private::Outcome::<#whole>::try_call),
-        ),
+        Returns::Result { ok, err, .. } => flat(ok, err),
+        Returns::Alias(whole) => {
+            let (ok, err) = result_types(whole, context);
+            flat(&ok, &err)
+        }
     };
     let statik = names::method(ident);
     quote! {

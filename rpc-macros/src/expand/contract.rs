@@ -1,8 +1,10 @@
 //! The trait itself, as users implement it.
 
-use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
-use syn::{ItemTrait, ReturnType, TraitItem, TraitItemFn, TypeParamBound};
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::visit_mut::{self, VisitMut};
+use syn::{FnArg, ItemTrait, Pat, ReturnType, TraitItem, TraitItemFn, Type, TypeParamBound};
 
 use crate::ast::Service;
 use crate::attr::RpcAttr;
@@ -26,17 +28,60 @@ use crate::attr::RpcAttr;
 /// With `#[async_trait]` the functions stay as they are, and the attribute boxes them.
 pub(crate) fn contract(service: &Service<'_>) -> TokenStream {
     let mut emitted = with_supertraits(service.original);
-    let mut sound = service.methods.iter().map(|method| method.sound);
-    for item in &mut emitted.items {
+    let mut methods = service.methods.iter();
+    emitted.items.retain_mut(|item| {
         let TraitItem::Fn(function) = item else {
-            continue;
+            return true;
         };
-        function.attrs.retain(|attr| !RpcAttr::is(attr));
-        if sound.next().unwrap_or(false) && service.async_trait.is_none() {
+        let Some(method) = methods.next() else {
+            return true;
+        };
+        function
+            .attrs
+            .retain(|attr| !RpcAttr::is(attr) && !RpcAttr::is_within(attr));
+        if !method.sound {
+            declarable(function);
+        } else if service.async_trait.is_none() {
             *item = TraitItem::Verbatim(send_fn(function));
         }
-    }
+        !method.repeated
+    });
     emitted.into_token_stream()
+}
+
+/// Takes from a faulty function what the compiler would refuse a second time.
+fn declarable(function: &mut TraitItemFn) {
+    function.sig.constness = None;
+    function.sig.variadic = None;
+    function.modifiers.defaultness = None;
+    Inferred.visit_signature_mut(&mut function.sig);
+    if function.default.is_some() {
+        return;
+    }
+    for input in &mut function.sig.inputs {
+        let FnArg::Typed(argument) = input else {
+            continue;
+        };
+        argument.attrs.clear();
+        match &mut *argument.pat {
+            Pat::Ident(pattern) if pattern.by_ref.is_none() && pattern.subpat.is_none() => {
+                pattern.mutability = None;
+            }
+            pattern => *pattern = syn::parse_quote!(_),
+        }
+    }
+}
+
+/// Puts a type where `_` asks for inference.
+struct Inferred;
+
+impl VisitMut for Inferred {
+    fn visit_type_mut(&mut self, ty: &mut Type) {
+        if matches!(ty, Type::Infer(_)) {
+            *ty = syn::parse_quote!(());
+        }
+        visit_mut::visit_type_mut(self, ty);
+    }
 }
 
 /// The trait as it was written, for one that another attribute has transformed already.
@@ -80,9 +125,14 @@ fn send_fn(function: &TraitItemFn) -> TokenStream {
         ..
     } = function;
     let (fn_token, ident, inputs) = (sig.fn_token, &sig.ident, &sig.inputs);
-    let output = match &sig.output {
-        ReturnType::Default => quote!(()),
-        ReturnType::Type(_, ty) => quote!(#ty),
+    let (place, output) = match &sig.output {
+        ReturnType::Default => (ident.span(), quote!(())),
+        ReturnType::Type(_, ty) => (ty.span(), quote!(#ty)),
+    };
+    // Whatever the compiler has to say about the future, it says at the return type.
+    let span = Span::call_site().located_at(place);
+    let future = quote_spanned! {span=>
+        -> impl ::core::future::Future<Output = #output> + ::core::marker::Send
     };
     let (allow, body) = match default {
         None => (None, quote!(;)),
@@ -94,8 +144,6 @@ fn send_fn(function: &TraitItemFn) -> TokenStream {
     quote! {
         #(#attrs)*
         #allow
-        #fn_token #ident(#inputs)
-            -> impl ::core::future::Future<Output = #output> + ::core::marker::Send
-        #body
+        #fn_token #ident(#inputs) #future #body
     }
 }

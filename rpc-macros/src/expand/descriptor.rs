@@ -2,11 +2,9 @@
 //! them the checks that those types can travel.
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
-use syn::Type;
-use syn::spanned::Spanned;
+use quote::quote;
 
-use super::{Context, argument};
+use super::{Context, argument, result_types};
 use crate::ast::{Argument, Kind, Method, Returns};
 use crate::{attr, names};
 
@@ -96,14 +94,13 @@ fn probe(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
     let (returns, error) = match &method.returns {
         Returns::Plain(ty) => (quote!(#ty), None),
         Returns::Result { ok, err, .. } => (quote!(#ok), Some(quote!(#err))),
-        Returns::Alias(whole) => (
-            quote!(<#whole as #private::ResultType>::Ok),
-            Some(quote!(<#whole as #private::ResultType>::Err)),
-        ),
+        Returns::Alias(whole) => {
+            let (ok, err) = result_types(whole, context);
+            (ok, Some(err))
+        }
     };
     for ty in [Some(&returns), error.as_ref()].into_iter().flatten() {
-        let spanned = respan(ty, method.returns.ty());
-        checks.push(travels(&spanned, &quote!(#private::Wire::<#ty>), context));
+        checks.push(travels(ty, &quote!(#private::Wire::<#ty>), context));
     }
     let error = match error {
         None => quote!(::core::option::Option::None),
@@ -133,12 +130,6 @@ fn checked(argument: &Argument<'_>) -> TokenStream {
     }
 }
 
-/// Tokens as they are; a unit that nobody wrote gets the place of the return type.
-fn respan(ty: &TokenStream, place: &Type) -> TokenStream {
-    let span = place.span();
-    quote_spanned!(span=> #ty)
-}
-
 /// Refuses a type that serde cannot write, cannot read, or neither: one error, on the type.
 fn travels(ty: &TokenStream, holder: &TokenStream, context: &Context<'_>) -> TokenStream {
     let private = &context.private;
@@ -156,10 +147,15 @@ fn return_check(returns: &Returns<'_>, context: &Context<'_>) -> TokenStream {
         Returns::Plain(ty) => {
             quote!(<#ty as #private::Plain<{ #private::IsResult::<#ty>::ANSWER }>>::OK;)
         }
-        Returns::Result { whole, ok, err } => {
-            quote!(<#whole as #private::ResultOf<#ok, #err>>::OK;)
-        }
-        // The type of the client's method asks for it.
-        Returns::Alias(_) => TokenStream::new(),
+        Returns::Result { whole, ok, err } => quote! {
+            <#whole as #private::Standard<{ !#private::IsResult::<#whole>::ANSWER }>>::OK;
+            <#whole as #private::InOrder<#ok, #err, {
+                #private::IsResult::<#whole>::ANSWER
+                    && !#private::IsResultOf::<#whole, #ok, #err>::ANSWER
+            }>>::OK;
+        },
+        Returns::Alias(whole) => quote! {
+            <#whole as #private::Standard<{ !#private::IsResult::<#whole>::ANSWER }>>::OK;
+        },
     }
 }

@@ -25,9 +25,9 @@ mod descriptor;
 mod server;
 mod twin;
 
-use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
-use syn::{Attribute, Item, Path, Visibility};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Attribute, Item, Path, Type, Visibility};
 
 use crate::ast::Service;
 use crate::attr::{self, ServiceAttr};
@@ -45,7 +45,7 @@ pub(crate) fn service(attr: TokenStream, item: TokenStream) -> TokenStream {
         Ok(other) => {
             errors.at(
                 fallback::keyword(&other),
-                "`#[service]` stands on a trait: write `trait` here",
+                "`#[service]` stands above a trait, and this is none: move it to the trait that says what can be called",
             );
             return fallback::untouched(&item, errors);
         }
@@ -156,4 +156,29 @@ fn hidden(context: &Context<'_>, parts: &[TokenStream]) -> TokenStream {
 fn doc(text: impl AsRef<str>) -> TokenStream {
     let text = text.as_ref();
     quote!(#[doc = #text]).into_token_stream()
+}
+
+/// The two types of a `Result` that is written with one. The projections lie over the type in the
+/// user's code, so that an error about them points there.
+///
+/// Input:
+///     io::Result<u8>
+///
+/// Output:
+///     <io::Result<u8> as ResultType<{ IsResult::<io::Result<u8>>::ANSWER }>>::Ok
+///     <io::Result<u8> as ResultType<{ IsResult::<io::Result<u8>>::ANSWER }>>::Err
+fn result_types(whole: &Type, context: &Context<'_>) -> (TokenStream, TokenStream) {
+    let private = &context.private;
+    let mut tokens = whole.to_token_stream().into_iter();
+    let start = tokens
+        .next()
+        .map_or_else(Span::call_site, |token| token.span());
+    let end = tokens.last().map_or(start, |token| token.span());
+    let open = quote_spanned!(start=> <);
+    let is_result = quote!({ #private::IsResult::<#whole>::ANSWER });
+    let [ok, err] = ["Ok", "Err"].map(|name| {
+        let name = Ident::new(name, end);
+        quote!(#open #whole as #private::ResultType<#is_result>>::#name)
+    });
+    (ok, err)
 }

@@ -59,8 +59,8 @@ fn item(context: &Context<'_>, object: &TokenStream) -> TokenStream {
         conditions,
         ..
     } = context;
-    let (ident, contract) = (names::twin(service.ident()), service.ident());
-    let name = names::plain(contract);
+    let ident = names::twin(service.ident());
+    let name = names::plain(service.ident());
     let summary = doc(format!(
         "Any [`{name}`], as one type: for fields and collections that hold implementations of \
          different types. A call costs one more allocation."
@@ -71,16 +71,6 @@ fn item(context: &Context<'_>, object: &TokenStream) -> TokenStream {
         #[derive(::core::clone::Clone)]
         #vis struct #ident {
             service: ::std::sync::Arc<dyn #object>,
-        }
-
-        #(#conditions)*
-        #[automatically_derived]
-        impl #ident {
-            /// Forgets which implementation `service` is.
-            #[must_use]
-            #vis fn new(service: impl #contract) -> Self {
-                Self { service: ::std::sync::Arc::new(service) }
-            }
         }
     }
 }
@@ -131,13 +121,22 @@ pub(crate) fn stub(context: &Context<'_>) -> TokenStream {
 ///         async fn parse(&self, text: &str) -> f64 { self.service.__rpc_parse(text).await }
 ///     }
 pub(crate) fn implementation(context: &Context<'_>) -> TokenStream {
-    let service = context.service;
+    let Context { service, vis, .. } = context;
     let (ident, contract) = (names::twin(service.ident()), service.ident());
     let debug = debug(context);
     let async_trait = service.async_trait;
     let forwards = service.sound().map(|method| forward(method, context));
     let object = async_trait.is_none().then(|| object_impl(context));
     quote! {
+        #[automatically_derived]
+        impl #ident {
+            /// Forgets which implementation `service` is.
+            #[must_use]
+            #vis fn new(service: impl #contract) -> Self {
+                Self { service: ::std::sync::Arc::new(service) }
+            }
+        }
+
         #object
 
         #async_trait
