@@ -1,0 +1,8 @@
+use rpc_core::service;
+
+#[service]
+trait Calculator {
+    async fn length(&self, text: &'static str) -> u64;
+}
+
+fn main() {}

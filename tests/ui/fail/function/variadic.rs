@@ -1,0 +1,8 @@
+use rpc_core::service;
+
+#[service]
+trait Calculator {
+    async fn add(&self, a: i64, rest: ...) -> i64;
+}
+
+fn main() {}

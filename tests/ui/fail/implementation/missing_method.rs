@@ -1,0 +1,17 @@
+use rpc_core::service;
+
+#[service]
+trait Calculator {
+    async fn add(&self, a: i64) -> i64;
+    async fn twice(&self, a: i64) -> i64;
+}
+
+struct Calc;
+
+impl Calculator for Calc {
+    async fn add(&self, a: i64) -> i64 {
+        a
+    }
+}
+
+fn main() {}

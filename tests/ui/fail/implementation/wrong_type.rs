@@ -1,0 +1,16 @@
+use rpc_core::service;
+
+#[service]
+trait Calculator {
+    async fn add(&self, a: i64) -> i64;
+}
+
+struct Calc;
+
+impl Calculator for Calc {
+    async fn add(&self, a: i32) -> i64 {
+        i64::from(a)
+    }
+}
+
+fn main() {}

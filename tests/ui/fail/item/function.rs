@@ -1,0 +1,6 @@
+use rpc_core::service;
+
+#[service]
+fn calculator() {}
+
+fn main() {}

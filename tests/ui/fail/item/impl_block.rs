@@ -1,0 +1,10 @@
+use rpc_core::service;
+
+struct Calc;
+
+#[service]
+impl Calc {
+    fn add(&self) {}
+}
+
+fn main() {}

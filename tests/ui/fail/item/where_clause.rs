@@ -1,0 +1,10 @@
+use rpc_core::service;
+
+#[service]
+trait Calculator
+where
+    Self: Sized,
+{
+}
+
+fn main() {}

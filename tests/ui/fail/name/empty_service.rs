@@ -1,0 +1,6 @@
+use rpc_core::service;
+
+#[service(name = "")]
+trait Calculator {}
+
+fn main() {}

@@ -1,0 +1,11 @@
+use rpc_core::service;
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Result<T>(T);
+
+#[service]
+trait Calculator {
+    async fn divide(&self, a: f64, b: f64) -> Result<f64>;
+}
+
+fn main() {}
