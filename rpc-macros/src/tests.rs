@@ -208,6 +208,9 @@ fn a_faulty_method_is_left_out_and_the_others_stay() {
     let expansion = service(TokenStream::new(), item.clone()).to_string();
     assert_eq!(expansion.matches("compile_error").count(), 1);
     assert!(!expansion.contains("__RPC_METHOD_wrong"));
+    for name in ["CalculatorClient", "CalculatorServer", "DynCalculator"] {
+        assert!(expansion.contains(&format!("struct {name}")), "{name} is missing");
+    }
     check(
         item.clone(),
         quote!(fn right(&self,) -> ::rpc_core::Call<i64>),
