@@ -264,6 +264,10 @@ impl<T: DeserializeOwned> Wire<T> {
     }
 }
 
+/// A type that is spelled like one that can move as a block, such as `Vec<u8>`. The spelling is
+/// never its meaning: it travels as [`Wire`] sends it.
+pub type Block<T> = Wire<T>;
+
 /// An argument that is written `&T` and decoded as [`Lend::Held`].
 pub struct Lent<T: ?Sized>(PhantomData<T>);
 

@@ -209,7 +209,10 @@ fn a_faulty_method_is_left_out_and_the_others_stay() {
     assert_eq!(expansion.matches("compile_error").count(), 1);
     assert!(!expansion.contains("__RPC_METHOD_wrong"));
     for name in ["CalculatorClient", "CalculatorServer", "DynCalculator"] {
-        assert!(expansion.contains(&format!("struct {name}")), "{name} is missing");
+        assert!(
+            expansion.contains(&format!("struct {name}")),
+            "{name} is missing"
+        );
     }
     check(
         item.clone(),

@@ -3,21 +3,24 @@
 
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
+use syn::{GenericArgument, PathArguments, Type};
 
 use super::Context;
-use crate::ast::{Argument, Kind};
+use crate::ast::{Argument, Kind, is_path, peel};
 
 /// What the client encodes.
 ///
-/// Input:
-///     text: &str
-///
-/// Output:
-///     Wire::<&str>::pass(&text)
+/// Input:                  Output:
+///     text: &str              Wire::<&str>::pass(&text)
+///     data: Vec<u8>           Block::<Vec<u8>>::pass(&data)
+///     data: &[u8]             Block::<[u8]>::pass(data)
 pub(crate) fn outgoing(argument: &Argument<'_>, context: &Context<'_>) -> TokenStream {
     let wire = wire(argument, context);
     let (name, ty) = (&argument.name, argument.ty());
-    quote!(#wire::<#ty>::pass(&#name))
+    match &argument.kind {
+        Kind::Bytes(referent) => quote!(#wire::<#referent>::pass(#name)),
+        _ => quote!(#wire::<#ty>::pass(&#name)),
+    }
 }
 
 /// A statement that turns what was decoded into the argument; both are called `local`.
@@ -36,7 +39,9 @@ pub(crate) fn incoming(
     let wire = wire(argument, context);
     let ty = argument.ty();
     match &argument.kind {
-        Kind::Owned | Kind::Bytes(_) => quote!(let #local = #wire::<#ty>::take(#local);),
+        Kind::Owned => quote!(let #local = #wire::<#ty>::take(#local);),
+        // serde reads a slice of bytes where it lies; that is a block already.
+        Kind::Bytes(_) => quote!(let #local = #private::Wire::<#ty>::take(#local);),
         Kind::Lent(referent) => quote!(let #local = #private::Lent::<#referent>::lend(&#local);),
         Kind::Borrowed(held) => quote!(let #local = &#wire::<#held>::take(#local);),
     }
@@ -60,10 +65,60 @@ pub(crate) fn holder(argument: &Argument<'_>, context: &Context<'_>) -> TokenStr
     }
 }
 
-/// The wrapper between a value and serde. This is the one place to choose another for types whose
-/// spelling promises that they can move as a block, such as `Vec<u8>`: a promise about speed, which
-/// the wrapper must not take for the meaning of the type.
-fn wire(_: &Argument<'_>, context: &Context<'_>) -> TokenStream {
+/// The wrapper between a value and serde: `Block` for types whose spelling promises that they can
+/// move as a block. It is a promise about speed; what `Block` does for a type of another meaning is
+/// what `Wire` does.
+fn wire(argument: &Argument<'_>, context: &Context<'_>) -> TokenStream {
     let private = &context.private;
-    quote!(#private::Wire)
+    let block = matches!(argument.kind, Kind::Bytes(_)) || is_block(argument.ty());
+    if block {
+        quote!(#private::Block)
+    } else {
+        quote!(#private::Wire)
+    }
+}
+
+/// Whether the type is spelled like one that is bytes and nothing else: `Vec<u8>` or `Bytes`.
+fn is_block(ty: &Type) -> bool {
+    let Type::Path(path) = peel(ty) else {
+        return false;
+    };
+    let Some(last) = path.path.segments.last() else {
+        return false;
+    };
+    match &last.arguments {
+        PathArguments::None => last.ident == "Bytes",
+        PathArguments::AngleBracketed(arguments) if last.ident == "Vec" => {
+            matches!(arguments.args.first(), Some(GenericArgument::Type(ty)) if is_path(ty, "u8"))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_recognised_by_their_spelling() {
+        for yes in [
+            "Vec<u8>",
+            "std::vec::Vec<u8>",
+            "Bytes",
+            "bytes::Bytes",
+            "(Vec<u8>)",
+        ] {
+            assert!(is_block(&syn::parse_str(yes).unwrap()), "{yes}");
+        }
+        for no in [
+            "Vec<i8>",
+            "Option<Vec<u8>>",
+            "Bytes<u8>",
+            "VecDeque<u8>",
+            "&[u8]",
+            "[u8; 4]",
+        ] {
+            assert!(!is_block(&syn::parse_str(no).unwrap()), "{no}");
+        }
+    }
 }
