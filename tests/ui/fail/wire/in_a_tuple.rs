@@ -4,7 +4,7 @@ struct Point;
 
 #[service]
 trait Calculator {
-    async fn length(&self, point: Option<(Point, &str)>) -> f64;
+    async fn length(&self, point: (Point, &str)) -> f64;
 }
 
 fn main() {}
