@@ -22,6 +22,8 @@ pub(crate) struct Service<'a> {
     /// The `#[async_trait]` below `#[service]`: the trait then keeps its boxed shape.
     pub(crate) async_trait: Option<&'a Attribute>,
     pub(crate) methods: Vec<Method<'a>>,
+    /// Whether nothing is wrong with the trait apart from its methods and attributes.
+    pub(crate) sound: bool,
 }
 
 /// A function of the trait.
@@ -93,6 +95,7 @@ impl<'a> Service<'a> {
             methods: functions
                 .map(|function| Method::from_syn(function, errors))
                 .collect(),
+            sound: true,
         }
     }
 
@@ -117,8 +120,13 @@ impl<'a> Service<'a> {
             .map_or_else(|| "1.0.0".to_owned(), syn::LitStr::value)
     }
 
+    /// Whether everything beside the trait can be generated.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.sound && self.methods.iter().all(|method| method.sound)
+    }
+
     /// The methods that get code.
-    pub(crate) fn sound(&self) -> impl Iterator<Item = &Method<'a>> {
+    pub(crate) fn sound_methods(&self) -> impl Iterator<Item = &Method<'a>> {
         self.methods.iter().filter(|method| method.sound)
     }
 }

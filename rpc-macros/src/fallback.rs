@@ -12,6 +12,10 @@ use crate::{expand, valid};
 /// The errors, the trait, and the parts that are right.
 pub(crate) fn expand(service: &Service<'_>, errors: Errors) -> TokenStream {
     let errors = errors.into_tokens();
+    if service.is_complete() {
+        let complete = expand::complete(service);
+        return quote!(#errors #complete);
+    }
     let contract = if valid::below_async_trait(service.original) {
         expand::as_written(service)
     } else {

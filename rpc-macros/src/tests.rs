@@ -227,6 +227,15 @@ fn a_faulty_method_is_left_out_and_the_others_stay() {
 }
 
 #[test]
+fn a_mistake_in_the_attribute_leaves_everything_else_whole() {
+    check_with(
+        quote!(version = "1"),
+        calculator(),
+        quote!(impl Calculator for DynCalculator),
+    );
+}
+
+#[test]
 fn what_is_no_trait_stays_beside_its_error() {
     let expansion = service(
         TokenStream::new(),

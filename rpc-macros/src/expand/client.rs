@@ -56,7 +56,7 @@ pub(crate) fn methods(context: &Context<'_>) -> TokenStream {
     let constructors = constructors(context);
     let methods = context
         .service
-        .sound()
+        .sound_methods()
         .map(|method| self::method(method, context));
     quote! {
         #[automatically_derived]
@@ -88,7 +88,7 @@ fn constructors(context: &Context<'_>) -> TokenStream {
         }
 
         /// Connects to `address`, such as `"tcp://127.0.0.1:7000"`, and waits until the connection
-        /// stands.
+        /// stands. Dropping the future gives the attempt up.
         ///
         /// # Errors
         ///

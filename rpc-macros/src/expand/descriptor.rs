@@ -23,8 +23,10 @@ pub(crate) fn items(context: &Context<'_>) -> TokenStream {
     let Context {
         service, private, ..
     } = context;
-    let methods = service.sound().map(|method| method_items(method, context));
-    let entries = service.sound().map(|method| {
+    let methods = service
+        .sound_methods()
+        .map(|method| method_items(method, context));
+    let entries = service.sound_methods().map(|method| {
         let conditions = attr::conditions(&method.original.attrs);
         let statik = names::method(method.ident());
         quote!(#(#conditions)* &#statik)

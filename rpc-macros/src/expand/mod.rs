@@ -59,11 +59,11 @@ pub(crate) fn service(attr: TokenStream, item: TokenStream) -> TokenStream {
     if errors.count() > 0 {
         return fallback::expand(&service, errors);
     }
-    expand(&service)
+    complete(&service)
 }
 
-/// All the code of a service without mistakes.
-fn expand(service: &Service<'_>) -> TokenStream {
+/// All the code of a service.
+pub(crate) fn complete(service: &Service<'_>) -> TokenStream {
     let context = Context::new(service);
     let contract = contract(service);
     let client = client::item(&context);

@@ -91,7 +91,7 @@ pub(crate) fn service(context: &Context<'_>) -> TokenStream {
     let (ident, contract) = (names::server(service.ident()), service.ident());
     let (implementation, descriptor) = (names::implementation(), names::descriptor());
     let (local, request) = (names::local("service"), names::local("request"));
-    let arms = service.sound().map(|method| arm(method, context));
+    let arms = service.sound_methods().map(|method| arm(method, context));
     let debug = debug(context);
     quote! {
         #[automatically_derived]

@@ -34,7 +34,7 @@ pub(crate) fn items(context: &Context<'_>) -> TokenStream {
         return item(context, &service.ident().to_token_stream());
     }
     let object = names::object(service.ident());
-    let methods = service.sound().map(|method| {
+    let methods = service.sound_methods().map(|method| {
         let conditions = attr::conditions(&method.original.attrs);
         let signature = boxed_signature(method);
         quote!(#(#conditions)* #signature;)
@@ -125,7 +125,9 @@ pub(crate) fn implementation(context: &Context<'_>) -> TokenStream {
     let (ident, contract) = (names::twin(service.ident()), service.ident());
     let debug = debug(context);
     let async_trait = service.async_trait;
-    let forwards = service.sound().map(|method| forward(method, context));
+    let forwards = service
+        .sound_methods()
+        .map(|method| forward(method, context));
     let object = async_trait.is_none().then(|| object_impl(context));
     quote! {
         #[automatically_derived]
@@ -153,7 +155,7 @@ fn object_impl(context: &Context<'_>) -> TokenStream {
     let service = context.service;
     let (contract, object) = (service.ident(), names::object(service.ident()));
     let implementation = names::implementation();
-    let methods = service.sound().map(|method| {
+    let methods = service.sound_methods().map(|method| {
         let conditions = attr::conditions(&method.original.attrs);
         let signature = boxed_signature(method);
         let ident = method.ident();

@@ -18,14 +18,15 @@ pub(crate) fn check(service: &mut Service<'_>, errors: &mut Errors) {
             service.ident(),
             "swap the two attributes: `#[service]` stands above `#[async_trait]`",
         );
-        service
-            .methods
-            .iter_mut()
-            .for_each(|method| method.sound = false);
+        for method in &mut service.methods {
+            method.sound = false;
+        }
         return;
     }
     name::check(service, errors);
+    let before = errors.count();
     check_trait(service, errors);
+    service.sound = errors.count() == before;
     let generics = &service.original.generics;
     let scope = Scope {
         concrete: is_concrete(service.original),
