@@ -1,8 +1,8 @@
 //! The `#[service]` attribute of rpc-core: a trait becomes a client stub and a server stub.
 //!
-//! The stages, one module each: [`attr`] reads the attributes, [`ast`] turns the trait into our own
-//! nouns, [`valid`] refuses what cannot be served, [`expand`] generates the code. A faulty trait
-//! takes the way through [`fallback`], so that one mistake gives one error.
+//! The stages, one module each: `attr` reads the attributes, `ast` turns the trait into our own
+//! nouns, `valid` refuses what cannot be served, `expand` generates the code. A faulty trait
+//! takes the way through `fallback`, so that one mistake gives one error.
 
 mod ast;
 mod attr;
