@@ -10,10 +10,12 @@ use crate::ast::{Argument, Kind, is_path, peel};
 
 /// What the client encodes.
 ///
+/// ```text
 /// Input:                  Output:
 ///     text: &str              Wire::<&str>::pass(&text)
 ///     data: Vec<u8>           Block::<Vec<u8>>::pass(&data)
 ///     data: &[u8]             Block::<[u8]>::pass(data)
+/// ```
 pub(crate) fn outgoing(argument: &Argument<'_>, context: &Context<'_>) -> TokenStream {
     let wire = wire(argument, context);
     let (name, ty) = (&argument.name, argument.ty());
@@ -25,11 +27,13 @@ pub(crate) fn outgoing(argument: &Argument<'_>, context: &Context<'_>) -> TokenS
 
 /// A statement that turns what was decoded into the argument; both are called `local`.
 ///
+/// ```text
 /// Input:                  Output:
 ///     a: i64                  let a = Wire::<i64>::take(a);
 ///     text: &str              let a = Lent::<str>::lend(&a);
 ///     data: &[u8]             let a = Wire::<&[u8]>::take(a);
 ///     pair: &(&str, u8)       let a = &Wire::<(&str, u8)>::take(a);
+/// ```
 pub(crate) fn incoming(
     argument: &Argument<'_>,
     local: &Ident,
@@ -49,11 +53,13 @@ pub(crate) fn incoming(
 
 /// The struct that knows how values of the type are held, as a path of the private module.
 ///
+/// ```text
 /// Input:
 ///     i64
 ///
 /// Output:
 ///     Wire::<i64>
+/// ```
 pub(crate) fn holder(argument: &Argument<'_>, context: &Context<'_>) -> TokenStream {
     let private = &context.private;
     let wire = wire(argument, context);

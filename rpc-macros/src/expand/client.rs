@@ -9,12 +9,14 @@ use crate::{attr, names};
 
 /// The struct, which is a channel and no more.
 ///
+/// ```text
 /// Input:
 ///     trait Calculator { .. }
 ///
 /// Output:
 ///     #[derive(Clone, Debug)]
 ///     struct CalculatorClient { channel: Channel }
+/// ```
 pub(crate) fn item(context: &Context<'_>) -> TokenStream {
     let Context {
         service,
@@ -40,6 +42,7 @@ pub(crate) fn item(context: &Context<'_>) -> TokenStream {
 
 /// Constructors and methods.
 ///
+/// ```text
 /// Input:
 ///     async fn add(&self, a: i64, b: i64) -> i64;
 ///     async fn divide(&self, a: f64, b: f64) -> Result<f64, MathError>;
@@ -51,6 +54,7 @@ pub(crate) fn item(context: &Context<'_>) -> TokenStream {
 ///     fn divide(&self, a: f64, b: f64) -> TryCall<f64, MathError> {
 ///         Outcome::<Result<f64, MathError>>::try_call(&self.channel, &__RPC_METHOD_divide, &(..))
 ///     }
+/// ```
 pub(crate) fn methods(context: &Context<'_>) -> TokenStream {
     let ident = names::client(context.service.ident());
     let constructors = constructors(context);

@@ -11,6 +11,7 @@ use crate::attr::RpcAttr;
 
 /// The trait with the bounds that every service has.
 ///
+/// ```text
 /// Input:
 ///     trait Calculator {
 ///         async fn add(&self, a: i64, b: i64) -> i64;
@@ -24,6 +25,7 @@ use crate::attr::RpcAttr;
 ///             async move { self.add(a, a).await }
 ///         }
 ///     }
+/// ```
 ///
 /// With `#[async_trait]` the functions stay as they are, and the attribute boxes them.
 pub(crate) fn contract(service: &Service<'_>) -> TokenStream {

@@ -10,6 +10,7 @@ use crate::{attr, names};
 
 /// One static per method and one for the service.
 ///
+/// ```text
 /// Input:
 ///     trait Calculator { async fn add(&self, a: i64, b: i64) -> i64; }
 ///
@@ -19,6 +20,7 @@ use crate::{attr, names};
 ///     const __RPC_ID_add: MethodId = MethodId::new("Calculator", "add");
 ///     static __RPC_SERVICE: Descriptor =
 ///         Descriptor::new("Calculator", "1.0.0", "..", &[&__RPC_METHOD_add]);
+/// ```
 pub(crate) fn items(context: &Context<'_>) -> TokenStream {
     let Context {
         service, private, ..
@@ -67,6 +69,7 @@ fn method_items(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
 /// The function that reads the shapes. Before it does, it names the checks of every type, in the
 /// order of the method, so that a type which cannot travel is refused where it is written.
 ///
+/// ```text
 /// Input:
 ///     async fn parse(&self, text: &str) -> Result<f64, MathError>;
 ///
@@ -79,6 +82,7 @@ fn method_items(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
 ///             error: Some(Wire::<MathError>::shape()),
 ///         }
 ///     }
+/// ```
 fn probe(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
     let private = &context.private;
     let arguments: Vec<_> = method

@@ -1,5 +1,6 @@
 //! The code of a service, part by part.
 //!
+//! ```text
 //! Input:
 //!     #[service]
 //!     trait Calculator { async fn add(&self, a: i64, b: i64) -> i64; }
@@ -14,6 +15,7 @@
 //!         impl CalculatorClient { .. }
 //!         impl Service for CalculatorServer<..> { .. }
 //!     };
+//! ```
 //!
 //! The nameless constant is the one place that can hold items without taking a name from the user,
 //! and unlike a `mod` it also sees what stands beside a trait inside a function body.
@@ -161,12 +163,14 @@ fn doc(text: impl AsRef<str>) -> TokenStream {
 /// The two types of a `Result` that is written with one. The projections lie over the type in the
 /// user's code, so that an error about them points there.
 ///
+/// ```text
 /// Input:
 ///     io::Result<u8>
 ///
 /// Output:
 ///     <io::Result<u8> as ResultType<{ IsResult::<io::Result<u8>>::ANSWER }>>::Ok
 ///     <io::Result<u8> as ResultType<{ IsResult::<io::Result<u8>>::ANSWER }>>::Err
+/// ```
 fn result_types(whole: &Type, context: &Context<'_>) -> (TokenStream, TokenStream) {
     let private = &context.private;
     let mut tokens = whole.to_token_stream().into_iter();

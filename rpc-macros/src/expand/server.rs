@@ -9,11 +9,13 @@ use crate::{attr, names};
 
 /// The struct, which shares the user's service among the calls in progress.
 ///
+/// ```text
 /// Input:
 ///     trait Calculator { .. }
 ///
 /// Output:
 ///     struct CalculatorServer<S: ?Sized> { service: Arc<S> }
+/// ```
 pub(crate) fn item(context: &Context<'_>) -> TokenStream {
     let Context {
         service,
@@ -65,6 +67,7 @@ pub(crate) fn item(context: &Context<'_>) -> TokenStream {
 
 /// The service behind the struct: one function that runs any call.
 ///
+/// ```text
 /// Input:
 ///     async fn add(&self, a: i64, b: i64) -> i64;
 ///
@@ -81,6 +84,7 @@ pub(crate) fn item(context: &Context<'_>) -> TokenStream {
 ///             })
 ///         }
 ///     }
+/// ```
 pub(crate) fn service(context: &Context<'_>) -> TokenStream {
     let Context {
         service,
@@ -164,6 +168,7 @@ fn debug(context: &Context<'_>) -> TokenStream {
 
 /// What runs a call of one method.
 ///
+/// ```text
 /// Input:
 ///     async fn parse(&self, text: &str) -> Result<f64, MathError>;
 ///
@@ -174,6 +179,7 @@ fn debug(context: &Context<'_>) -> TokenStream {
 ///         let output = <S as Calculator>::parse(&*service, a0).await;
 ///         Outcome::<Result<f64, MathError>>::try_reply(&request, &output)
 ///     }
+/// ```
 fn arm(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
     let Context {
         service, private, ..

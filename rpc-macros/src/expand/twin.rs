@@ -14,6 +14,7 @@ use crate::{attr, names};
 
 /// The struct and, where the trait itself is not object-safe, a trait that is.
 ///
+/// ```text
 /// Input:
 ///     trait Calculator { async fn parse(&self, text: &str) -> f64; }
 ///
@@ -24,6 +25,7 @@ use crate::{attr, names};
 ///         fn __rpc_parse<'r, 'r0>(&'r self, text: &'r0 str)
 ///             -> Pin<Box<dyn Future<Output = f64> + Send + 'r>> where 'r0: 'r;
 ///     }
+/// ```
 pub(crate) fn items(context: &Context<'_>) -> TokenStream {
     let Context {
         service,
@@ -108,6 +110,7 @@ pub(crate) fn stub(context: &Context<'_>) -> TokenStream {
 /// The ways in and out of the twin: every implementation is an object, and the twin, which holds
 /// one, is an implementation.
 ///
+/// ```text
 /// Input:
 ///     async fn parse(&self, text: &str) -> f64;
 ///
@@ -120,6 +123,7 @@ pub(crate) fn stub(context: &Context<'_>) -> TokenStream {
 ///     impl Calculator for DynCalculator {
 ///         async fn parse(&self, text: &str) -> f64 { self.service.__rpc_parse(text).await }
 ///     }
+/// ```
 pub(crate) fn implementation(context: &Context<'_>) -> TokenStream {
     let Context { service, vis, .. } = context;
     let (ident, contract) = (names::twin(service.ident()), service.ident());
