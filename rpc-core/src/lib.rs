@@ -4,6 +4,11 @@ extern crate self as rpc_core;
 
 pub mod client;
 pub mod codec;
+pub mod discovery {
+    //! How services are found: the contract of the matchmaker.
+
+    pub mod matchmaker;
+}
 mod error;
 mod service;
 pub mod shape;
