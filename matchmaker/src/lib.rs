@@ -1,1 +1,3 @@
 //! The rendezvous daemon.
+
+pub mod registry;
