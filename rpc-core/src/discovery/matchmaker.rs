@@ -19,6 +19,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::service;
 
+/// Where a matchmaker listens, and is looked for, unless something else is said: the loopback
+/// interface only, because plain TCP tells nobody apart.
+pub const DEFAULT_ADDRESS: &str = "tcp://127.0.0.1:7111";
+
+/// The environment variable that names another matchmaker.
+pub const ADDRESS_VARIABLE: &str = "MATCHMAKER_ADDR";
+
 /// The rendezvous: services register, clients discover.
 ///
 /// # The registrant's loop
