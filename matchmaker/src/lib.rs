@@ -1,3 +1,4 @@
-//! The rendezvous daemon.
+//! The rendezvous daemon: services register, clients discover.
 
 pub mod registry;
+pub mod store;
