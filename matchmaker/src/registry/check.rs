@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use rpc_core::discovery::matchmaker::{Endpoint, Query, Registration, RegistryError};
 use semver::{Version, VersionReq};
 
-use super::Limits;
+use super::account::{Limits, quota};
 
 /// The longest service name: as much as a DNS name or a file name.
 pub const NAME_BYTES_MAX: usize = 255;
@@ -240,13 +240,6 @@ fn invalid_address(endpoint: &Endpoint, problem: &str) -> RegistryError {
 fn malformed(problem: &str) -> RegistryError {
     RegistryError::InvalidRegistration {
         problem: problem.into(),
-    }
-}
-
-pub(super) fn quota(what: &str, limit: usize) -> RegistryError {
-    RegistryError::QuotaExceeded {
-        what: what.into(),
-        limit: u64::try_from(limit).unwrap_or(u64::MAX),
     }
 }
 

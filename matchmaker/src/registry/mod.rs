@@ -22,6 +22,7 @@
     )
 )]
 
+mod account;
 mod change;
 mod check;
 mod lease;
@@ -32,9 +33,8 @@ mod record;
 mod watch;
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rpc_core::discovery::matchmaker::{
     Cursor, Health, Instance, InstanceId, LeaseId, Position, Query, Registered, Registration,
@@ -42,6 +42,7 @@ use rpc_core::discovery::matchmaker::{
 };
 use semver::VersionReq;
 
+pub use self::account::Limits;
 pub use self::change::{Action, Caller, Cause, Change, Contents, Principal, Record};
 pub use self::check::{
     ENDPOINTS_MAX, HOST_BYTES_MAX, NAME_BYTES_MAX, REQUIREMENT_BYTES_MAX, VERSION_BYTES_MAX,
@@ -52,7 +53,7 @@ pub use self::lease::{
 };
 pub use self::watch::{WatchId, Watches};
 
-use self::check::quota;
+use self::account::Accounts;
 use self::recent::Recent;
 use self::record::{Found, Records};
 
@@ -69,49 +70,6 @@ const GRAVES_MAX: usize = 4_096;
 
 /// How many versions on offer a refused lookup names.
 const OFFERED_MAX: usize = 16;
-
-/// What a registrant may occupy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Service entries of one principal: 1,024. A large process offers a few dozen.
-    pub names_per_principal: usize,
-    /// Service entries in all: 100,000, which is about 100 MB.
-    pub names_total: usize,
-    /// Bytes of addresses and tags of one instance: 4 KiB.
-    pub value_bytes: usize,
-    /// Open watches on one connection: 256. A client opens one for each service that it calls.
-    pub watches_per_connection: usize,
-    /// The lease of who asks for none in particular.
-    pub ttl_default: Duration,
-    /// The shortest lease; less is raised to it.
-    pub ttl_min: Duration,
-    /// The longest lease; more is cut to it.
-    pub ttl_max: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            names_per_principal: 1_024,
-            names_total: 100_000,
-            value_bytes: 4 * 1024,
-            watches_per_connection: 256,
-            ttl_default: LEASE_TTL_DEFAULT,
-            ttl_min: LEASE_TTL_MIN,
-            ttl_max: LEASE_TTL_MAX,
-        }
-    }
-}
-
-impl Limits {
-    /// The lease that is granted to who asks for `ttl`.
-    pub(crate) fn ttl(&self, ttl: Option<Duration>) -> Duration {
-        ttl.unwrap_or(self.ttl_default)
-            .min(self.ttl_max)
-            .max(self.ttl_min)
-    }
-}
 
 /// All that is registered.
 ///
@@ -139,9 +97,8 @@ pub struct Registry {
     leases: Leases,
     /// Instances that have gone, and what it takes to come back.
     graves: Recent<InstanceId, Grave>,
-    /// Service entries by the principal they are charged to.
-    accounts: HashMap<Principal, usize>,
-    names: usize,
+    /// What each principal occupies.
+    accounts: Accounts,
     /// Draws lease ids. They are no secrets: a lease obeys its own principal only.
     rng: fastrand::Rng,
     started: Instant,
@@ -164,8 +121,7 @@ impl Registry {
             records: Records::new(contents.revision),
             leases: Leases::new(now),
             graves: Recent::new(GRAVES_MAX),
-            accounts: HashMap::new(),
-            names: 0,
+            accounts: Accounts::default(),
             rng: fastrand::Rng::with_seed(seed),
             started: now,
         };
@@ -174,7 +130,9 @@ impl Registry {
             registry
                 .leases
                 .grant(now, record.lease, record.registration.instance, ttl);
-            registry.charge(&record.principal, 0, record.registration.services.len());
+            registry
+                .accounts
+                .charge(&record.principal, 0, record.registration.services.len());
             registry.records.put(record, now);
         }
         registry
@@ -228,10 +186,11 @@ impl Registry {
             .as_ref()
             .map_or(0, |record| record.registration.services.len());
         let after = registration.services.len();
-        self.afford(&caller.principal, before, after)?;
+        self.accounts
+            .afford(&self.limits, &caller.principal, before, after)?;
 
         // Nothing is refused from here on.
-        self.charge(&caller.principal, before, after);
+        self.accounts.charge(&caller.principal, before, after);
         let same_start = lease.is_some();
         let since = self
             .records
@@ -477,40 +436,6 @@ impl Registry {
         })
     }
 
-    /// Whether a principal may replace `before` service entries by `after`.
-    fn afford(
-        &self,
-        principal: &Principal,
-        before: usize,
-        after: usize,
-    ) -> Result<(), RegistryError> {
-        // Whoever does not grow is let through, even where a limit has been lowered meanwhile.
-        let more = after.saturating_sub(before);
-        if more == 0 {
-            return Ok(());
-        }
-        let own = self.accounts.get(principal).copied().unwrap_or(0);
-        if own.saturating_add(more) > self.limits.names_per_principal {
-            return Err(quota(
-                "services of one principal",
-                self.limits.names_per_principal,
-            ));
-        }
-        if self.names.saturating_add(more) > self.limits.names_total {
-            return Err(quota("services in all", self.limits.names_total));
-        }
-        Ok(())
-    }
-
-    fn charge(&mut self, principal: &Principal, before: usize, after: usize) {
-        self.names = self.names.saturating_sub(before).saturating_add(after);
-        let own = self.accounts.entry(principal.clone()).or_default();
-        *own = own.saturating_sub(before).saturating_add(after);
-        if *own == 0 {
-            self.accounts.remove(principal);
-        }
-    }
-
     fn remove_all(&mut self, instances: Vec<InstanceId>, cause: Cause) -> Vec<Change> {
         instances
             .into_iter()
@@ -523,7 +448,8 @@ impl Registry {
         let revision = self.advance();
         let (record, names) = self.records.remove(instance, revision)?;
         self.leases.revoke(record.lease);
-        self.charge(&record.principal, record.registration.services.len(), 0);
+        self.accounts
+            .charge(&record.principal, record.registration.services.len(), 0);
         let grave = Grave {
             incarnation: record.registration.incarnation,
             goodbye: cause == Cause::Deregistered,

@@ -3,6 +3,7 @@
 //! `SEED=n cargo test -p matchmaker model` repeats a run.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::*;
 use rpc_core::discovery::matchmaker::{Endpoint, Epoch, HostId, Offer};
@@ -114,9 +115,11 @@ fn the_registry_agrees_with_a_naive_model() {
 }
 
 fn history(rng: &mut fastrand::Rng, operations: usize) {
-    let mut limits = Limits::default();
-    limits.names_per_principal = NAMES_PER_PRINCIPAL;
-    limits.names_total = NAMES_TOTAL;
+    let limits = Limits {
+        names_per_principal: NAMES_PER_PRINCIPAL,
+        names_total: NAMES_TOTAL,
+        ..Limits::default()
+    };
     let mut now = Instant::now();
     let mut registry = Registry::new(Contents::empty(Epoch(1)), limits.clone(), rng.u64(..), now);
     let mut model = Model::default();

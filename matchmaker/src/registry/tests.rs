@@ -1,5 +1,7 @@
 //! Histories of a registry, told with a clock of their own.
 
+use std::time::Duration;
+
 use super::*;
 use rpc_core::discovery::matchmaker::{Endpoint, Epoch, HostId, Offer};
 
@@ -429,9 +431,11 @@ fn row_32_loaded_records_have_their_full_time() {
 
 #[test]
 fn row_39_one_principal_cannot_fill_the_registry() {
-    let mut limits = Limits::default();
-    limits.names_per_principal = 4;
-    limits.names_total = 6;
+    let limits = Limits {
+        names_per_principal: 4,
+        names_total: 6,
+        ..Limits::default()
+    };
     let mut desk = Desk::with_limits(limits);
     let refused = |result: Result<(Registered, Option<Change>), RegistryError>| match result {
         Err(RegistryError::QuotaExceeded { what, limit }) => (what, limit),

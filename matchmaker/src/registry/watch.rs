@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use rpc_core::discovery::matchmaker::RegistryError;
 
+use super::account::quota;
 use super::change::Change;
-use super::check::quota;
 use super::lease::ConnectionKey;
 
 /// Names a watch.
