@@ -297,6 +297,7 @@ mod tests {
         for text in [
             "memory:calc",
             "pipe:",
+            "pipe:3,4",
             "exec:/bin/sh -c true",
             "EXEC:/bin/sh",
             "Exec:/bin/sh",

@@ -212,7 +212,6 @@ impl Registry {
             }
         };
         self.leases.bind(lease, caller.binding());
-        self.graves.remove(&instance);
         let revision = self.advance();
         let principal = caller.principal.clone();
         let record = Arc::new(Record {

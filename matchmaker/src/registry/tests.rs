@@ -224,6 +224,7 @@ fn a_lower_incarnation_is_refused_and_a_higher_one_replaces() {
     let mut registration = offering(1, &[("A", "1.0.0")]);
     registration.incarnation = 5;
     let old = desk.registered(&bob(1), &registration);
+    desk.pass(SECOND);
     registration.incarnation = 4;
     let stale = RegistryError::StaleIncarnation { current: 5 };
     assert_eq!(desk.register(&bob(1), &registration), Err(stale.clone()));
@@ -231,6 +232,8 @@ fn a_lower_incarnation_is_refused_and_a_higher_one_replaces() {
     let new = desk.registered(&bob(1), &registration);
     assert_ne!(new.lease, old.lease);
     assert!(new.revision > old.revision);
+    let found = desk.registry.lookup(desk.now, &Query::new("A")).unwrap();
+    assert_eq!(found.instances[0].age, Duration::ZERO);
     assert_eq!(
         desk.registry.renew(desk.now, &bob(1), old.lease),
         Err(RegistryError::LeaseLost { lease: old.lease })
@@ -410,6 +413,19 @@ fn row_31_a_registry_that_was_stopped_drops_nobody() {
     }
     assert_eq!(desk.pass(SECOND * 14), []);
     assert_eq!(desk.registry.health(desk.now, "1").paused, SECOND * 60);
+}
+
+#[test]
+fn row_31_a_renewal_that_comes_before_the_late_tick_counts_no_pause_twice() {
+    let mut desk = Desk::new();
+    let registered = desk.registered(&bob(1), &offering(1, &[("A", "1.0.0")]));
+    desk.now += SECOND * 60;
+    desk.registry
+        .renew(desk.now, &bob(1), registered.lease)
+        .unwrap();
+    assert_eq!(desk.registry.handle_timeout(desk.now), []);
+    let found = desk.registry.lookup(desk.now, &Query::new("A")).unwrap();
+    assert_eq!(found.instances[0].expires_in, LEASE_TTL_DEFAULT);
 }
 
 #[test]

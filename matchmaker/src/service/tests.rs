@@ -20,6 +20,8 @@ async fn open(store: impl Store) -> MatchmakerService {
         .unwrap();
     let driven = service.clone();
     tokio::spawn(async move { driven.run().await });
+    // It sleeps before the first call, as it does in a daemon.
+    settle().await;
     service
 }
 
@@ -291,6 +293,24 @@ async fn changes_that_no_call_waits_for_reach_the_store_when_it_recovers() {
     store.0.failing.store(false, Ordering::Relaxed);
     tokio::time::sleep(SECOND * 2).await;
     assert_eq!(store.load().await.unwrap().records.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_during_a_commit_goes_into_the_next() {
+    let store = Flaky::default();
+    let service = open(store.clone()).await;
+    store.0.slow.store(true, Ordering::Relaxed);
+    let register = |n| {
+        let service = service.clone();
+        tokio::spawn(async move { service.register(&offering(n, "A", "1.0.0")).await })
+    };
+    let first = register(1);
+    settle().await;
+    let second = register(2);
+    first.await.unwrap().unwrap();
+    assert_eq!(store.load().await.unwrap().records.len(), 1);
+    second.await.unwrap().unwrap();
+    assert_eq!(store.load().await.unwrap().records.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
