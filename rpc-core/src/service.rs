@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Budget, CodecId};
+use crate::codec::{BlobRef, Budget, CodecId};
 use crate::error::{Code, Error, Executed};
 use crate::shape::MethodShape;
 use crate::wire::Reply;
@@ -218,8 +218,9 @@ impl Request {
     }
 
     /// The reply that carries `value`.
-    pub(crate) fn reply<T: Serialize>(&self, value: &T) -> Reply {
-        self.encode(value).map_or_else(Reply::Failure, Reply::Value)
+    pub(crate) fn reply<T: Serialize + 'static>(&self, value: &T) -> Reply {
+        self.encode(&BlobRef(value))
+            .map_or_else(Reply::Failure, Reply::Value)
     }
 
     /// The reply that carries the service's own `error`.

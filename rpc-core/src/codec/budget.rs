@@ -50,4 +50,16 @@ impl Budget {
             elements: bytes.saturating_add(Self::ELEMENTS_FREE),
         }
     }
+
+    /// The budget of a message of `bytes` bytes that may nest `depth` levels. Where the limit on
+    /// messages was raised, a large block of bytes may still be decoded.
+    pub(crate) fn of_message(bytes: usize, depth: usize) -> Self {
+        let default = Self::for_message(bytes);
+        let memory = default.memory.max(bytes.saturating_mul(2));
+        Self {
+            memory,
+            depth,
+            ..default
+        }
+    }
 }

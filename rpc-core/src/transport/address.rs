@@ -112,6 +112,14 @@ pub enum Address {
 }
 
 impl Address {
+    /// `mm:service`: whatever instances of the service the default matchmaker knows.
+    pub fn by_name(service: impl Into<String>) -> Self {
+        Self::Matchmaker {
+            daemon: None,
+            service: Some(service.into()),
+        }
+    }
+
     /// What stands before the colon.
     pub fn scheme(&self) -> &'static str {
         match self {
