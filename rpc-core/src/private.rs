@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::client::{Call, Channel, TryCall};
-use crate::codec::{Budget, CodecId};
+use crate::codec::{Blob, BlobRef, Budget, CodecId};
 use crate::error::Error;
 use crate::transport::IntoAddress;
 
@@ -39,7 +39,10 @@ pub async fn connect(
     address: impl IntoAddress,
     service: &'static Descriptor,
 ) -> Result<Channel, Error> {
-    Channel::connect_for(address, service).await
+    Channel::builder(address)
+        .of_service(service)
+        .connect()
+        .await
 }
 
 /// Prepares a channel that dials with its first call.
@@ -47,12 +50,12 @@ pub fn connect_lazy(
     address: impl IntoAddress,
     service: &'static Descriptor,
 ) -> Result<Channel, Error> {
-    Channel::connect_lazy_for(address, service)
+    Channel::builder(address).of_service(service).connect_lazy()
 }
 
 /// Asks the default matchmaker for the service.
 pub async fn discover(service: &'static Descriptor) -> Result<Channel, Error> {
-    Channel::discover_for(service).await
+    Channel::discover(service.name).await
 }
 
 /// The same channel with another deadline.
@@ -66,12 +69,15 @@ pub fn decode<'a, T: Deserialize<'a>>(request: &'a Request) -> Result<T, Reply> 
 }
 
 /// The reply of a method that returns a plain value.
-pub fn reply<T: Serialize>(request: &Request, value: &T) -> Reply {
+pub fn reply<T: Serialize + 'static>(request: &Request, value: &T) -> Reply {
     request.reply(value)
 }
 
 /// The reply of a method that returns a `Result`.
-pub fn try_reply<T: Serialize, E: Serialize>(request: &Request, value: &Result<T, E>) -> Reply {
+pub fn try_reply<T: Serialize + 'static, E: Serialize>(
+    request: &Request,
+    value: &Result<T, E>,
+) -> Reply {
     match value {
         Ok(value) => request.reply(value),
         Err(error) => request.reply_error(error),
@@ -89,7 +95,7 @@ pub fn request(method: &'static Method, payload: Bytes) -> Request {
     Request {
         method,
         codec: CodecId::BINCODE,
-        budget: Budget {},
+        budget: Budget::for_message(payload.len()),
         reply_limit: usize::MAX,
         payload,
     }
@@ -232,7 +238,7 @@ impl<T: Serialize + ?Sized> Wire<T> {
     /// The reply of a method that returns a plain value.
     pub fn reply(request: &Request, value: &T) -> Reply
     where
-        T: Sized,
+        T: Sized + 'static,
     {
         reply(request, value)
     }
@@ -265,8 +271,33 @@ impl<T: DeserializeOwned> Wire<T> {
 }
 
 /// A type that is spelled like one that can move as a block, such as `Vec<u8>`. The spelling is
-/// never its meaning: it travels as [`Wire`] sends it.
-pub type Block<T> = Wire<T>;
+/// never its meaning: another type of that name travels as [`Wire`] sends it.
+pub struct Block<T: ?Sized>(PhantomData<T>);
+
+impl<T: Serialize + ?Sized> Block<T> {
+    /// Whether the type can be sent.
+    pub const SENDS: bool = true;
+
+    /// What is encoded for an argument.
+    pub fn pass(value: &T) -> BlobRef<'_, T> {
+        BlobRef(value)
+    }
+}
+
+impl<'de, T: Deserialize<'de> + 'static> Block<T> {
+    /// Whether the type can be received.
+    pub const RECEIVES: bool = true;
+
+    /// The argument, from what was decoded.
+    pub fn take(held: Blob<T>) -> T {
+        held.0
+    }
+
+    /// The shape of the type.
+    pub fn shape() -> Shape {
+        Shape::of::<T>()
+    }
+}
 
 /// An argument that is written `&T` and decoded as [`Lend::Held`].
 pub struct Lent<T: ?Sized>(PhantomData<T>);
@@ -305,7 +336,7 @@ impl<T: DeserializeOwned, E: DeserializeOwned> Outcome<Result<T, E>> {
     }
 }
 
-impl<T: Serialize, E: Serialize> Outcome<Result<T, E>> {
+impl<T: Serialize + 'static, E: Serialize> Outcome<Result<T, E>> {
     /// The reply of a method that returns a `Result`.
     pub fn try_reply(request: &Request, value: &Result<T, E>) -> Reply {
         try_reply(request, value)
@@ -371,6 +402,10 @@ pub trait Missing {
 const REFUSED: &str = "the type was refused at compile time";
 
 impl<T: ?Sized> Missing for Wire<T> {
+    type Type = T;
+}
+
+impl<T: ?Sized> Missing for Block<T> {
     type Type = T;
 }
 

@@ -56,12 +56,14 @@ pub trait Matchmaker {
     ///
     /// # Errors
     /// `StaleIncarnation`, `NotOwner`, `QuotaExceeded`, `Unavailable`, and the `Invalid..` ones.
+    #[rpc(idempotent)]
     async fn register(&self, registration: &Registration) -> Result<Registered, RegistryError>;
 
     /// Gives a lease its full time again, counted from now.
     ///
     /// # Errors
     /// `LeaseLost` when it has ended, `NotOwner`.
+    #[rpc(idempotent)]
     async fn renew(&self, lease: LeaseId) -> Result<Registered, RegistryError>;
 
     /// Removes the record of a lease, if it is still the one registered at `revision`. A lease that
@@ -72,6 +74,7 @@ pub trait Matchmaker {
     ///
     /// # Errors
     /// `Fenced` when the record has changed since, `NotOwner`, `Unavailable`.
+    #[rpc(idempotent)]
     async fn deregister(&self, lease: LeaseId, revision: Revision) -> Result<(), RegistryError>;
 
     /// The instances that offer a service in a version that the query accepts, highest version
@@ -79,10 +82,12 @@ pub trait Matchmaker {
     ///
     /// # Errors
     /// `NotFound` when there is none, `InvalidName`, `InvalidRequirement`.
+    #[rpc(idempotent)]
     async fn lookup(&self, query: &Query) -> Result<Snapshot, RegistryError>;
 
     /// Everything that is registered, by name and instance, from after `after` on. Where
     /// [`Snapshot::more`] is set, [`Snapshot::cursor`] leads to the rest.
+    #[rpc(idempotent)]
     async fn list(&self, after: Option<Cursor>) -> Snapshot;
 
     /// Waits until the answer to the query differs from the one at `after`, at most for `wait`, and
@@ -94,6 +99,7 @@ pub trait Matchmaker {
     ///
     /// # Errors
     /// `InvalidName`, `InvalidRequirement`, `QuotaExceeded`.
+    #[rpc(idempotent)]
     async fn watch(
         &self,
         query: &Query,
@@ -102,6 +108,7 @@ pub trait Matchmaker {
     ) -> Result<Snapshot, RegistryError>;
 
     /// How the matchmaker is doing.
+    #[rpc(idempotent)]
     async fn health(&self) -> Health;
 }
 

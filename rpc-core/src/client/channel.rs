@@ -1,0 +1,190 @@
+//! What a stub holds: where calls go, and how.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::attempt::{Pending, Plan};
+use super::retry::Budget as RetryBudget;
+use crate::codec::CodecId;
+use crate::context::Context;
+use crate::driver::{Handler, Link, now};
+use crate::error::{Code, Error};
+use crate::limits::Limits;
+use crate::service::{BoxFuture, Method};
+
+/// A cloneable handle to the place where a client's calls go.
+///
+/// Calls made through one channel and its clones share connections, the table of calls in flight
+/// and the budget for retries. Everything that is not a method of the trait hangs on it, so that a
+/// client's own names stay free.
+#[derive(Clone)]
+pub struct Channel {
+    target: Arc<dyn Target>,
+    options: Arc<Options>,
+    /// Overrides [`Limits::deadline`].
+    deadline: Option<Duration>,
+    retries: Arc<RetryBudget>,
+}
+
+/// Hands out open connections.
+pub(crate) trait Target: Send + Sync + 'static {
+    /// A connection that takes calls now, if there is one: the way of nearly every call.
+    fn ready(&self) -> Option<Link>;
+
+    /// Waits for a connection, dialling if need be. Whoever waits bounds it by the call's deadline;
+    /// dropping the future disturbs no one else who waits.
+    fn acquire(&self) -> BoxFuture<Result<Link, Error>>;
+
+    /// A call over `link` failed so. Whether another place can be tried at once.
+    fn failed(&self, link: &Link, error: &Error) -> bool;
+
+    /// Where it leads, for people.
+    fn address(&self) -> Arc<str>;
+}
+
+/// How a channel makes connections and calls.
+#[derive(Clone)]
+pub(crate) struct Options {
+    pub(crate) limits: Limits,
+    pub(crate) codec: CodecId,
+    /// Services that this side offers to its servers.
+    pub(crate) handler: Option<Arc<dyn Handler>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            codec: CodecId::BINCODE,
+            handler: None,
+        }
+    }
+}
+
+impl Channel {
+    pub(crate) fn new(target: impl Target, options: Arc<Options>) -> Self {
+        Self {
+            target: Arc::new(target),
+            options,
+            deadline: None,
+            retries: Arc::new(RetryBudget::new(now())),
+        }
+    }
+
+    /// A channel over one connection, which ends with it.
+    pub(crate) fn over(link: Link) -> Self {
+        Self::new(Established(link), Arc::default())
+    }
+
+    /// Waits until a call could go out.
+    pub(crate) async fn warm_up(&self) -> Result<(), Error> {
+        if self.target.ready().is_none() {
+            self.target.acquire().await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn allowing(self, deadline: Option<Duration>) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// The same channel, with `deadline` allowed to each call, counted from the call. The default
+    /// is [`Limits::deadline`], 10 s. Inside a handler a call never gets more than the handler has
+    /// left.
+    #[must_use = "the channel itself is not changed"]
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Self {
+            deadline: Some(deadline),
+            ..self.clone()
+        }
+    }
+
+    /// Where the calls go, for people: an address, or the name of a service.
+    pub fn address(&self) -> Arc<str> {
+        self.target.address()
+    }
+
+    /// Encodes the arguments of a call and reads what surrounds it.
+    pub(crate) fn start<A: Serialize>(&self, method: &'static Method, arguments: &A) -> Pending {
+        let started = now();
+        let payload = self.options.codec.encode(arguments, Limits::MESSAGE_MAX);
+        let context = Context::current();
+        let allowed = self.deadline.unwrap_or(self.options.limits.deadline);
+        Pending::new(Plan {
+            channel: self.clone(),
+            method,
+            deadline: deadline(started, allowed, &context),
+            metadata: context.metadata().travelling(),
+            payload,
+        })
+    }
+
+    pub(super) fn target(&self) -> &dyn Target {
+        &*self.target
+    }
+
+    pub(super) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(super) fn retries(&self) -> &RetryBudget {
+        &self.retries
+    }
+}
+
+fn deadline(started: Instant, allowed: Duration, context: &Context) -> Instant {
+    // A deadline beyond what the clock can express is as good as the longest that servers grant.
+    let own = started
+        .checked_add(allowed)
+        .unwrap_or(started + Limits::default().deadline_max);
+    context
+        .deadline()
+        .map_or(own, |inherited| inherited.min(own))
+}
+
+/// The way back to whoever made a call.
+impl Context {
+    /// A channel to the caller of the running call, over the connection that the call came by;
+    /// `None` in a root. Its calls fail as [`Code::Unimplemented`] unless the caller offers the
+    /// service.
+    pub fn caller(&self) -> Option<Channel> {
+        Some(Channel::over(self.link()?.clone()))
+    }
+}
+
+/// One connection that cannot be made anew.
+struct Established(Link);
+
+impl Target for Established {
+    fn ready(&self) -> Option<Link> {
+        (!self.0.is_draining()).then(|| self.0.clone())
+    }
+
+    fn acquire(&self) -> BoxFuture<Result<Link, Error>> {
+        let gone = Error::new(Code::Disconnected, "the caller's connection has ended");
+        Box::pin(std::future::ready(self.ready().ok_or(gone)))
+    }
+
+    fn failed(&self, _: &Link, _: &Error) -> bool {
+        false
+    }
+
+    fn address(&self) -> Arc<str> {
+        self.0.peer().address().into()
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel")
+            .field("address", &self.address())
+            .field(
+                "deadline",
+                &self.deadline.unwrap_or(self.options.limits.deadline),
+            )
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,269 @@
+//! Connections to one address: made when needed, shared by all who wait, made again when lost.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::channel::{Options, Target};
+use crate::driver::{Link, now};
+use crate::error::{Code, Error};
+use crate::proto::Opening;
+use crate::service::BoxFuture;
+use crate::transport::Connector;
+
+/// Keeps at most one connection to one address.
+///
+/// Nothing is dialled until somebody asks. Whoever asks while a dial is under way waits for that
+/// one. After a failure the next dial waits: first a random part of 100 ms, then of 1.6 times more
+/// with each failure, up to 30 s. A caller waits for it if that is less than a second, and otherwise
+/// gets the last failure at once. A connection that lived for 30 s forgives all failures before it.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connector: Box<dyn Connector>,
+    options: Arc<Options>,
+    /// The instance that must answer, where discovery named one.
+    expected: Option<[u8; 16]>,
+    address: Arc<str>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    link: Option<(Link, Instant)>,
+    /// Who waits for the dial that is under way; `None` if none is.
+    dialling: Option<Vec<oneshot::Sender<Result<Link, Error>>>>,
+    failures: u32,
+    /// The last failure, and when the next dial may begin.
+    backoff: Option<(Error, Instant)>,
+}
+
+impl Dialer {
+    const BACKOFF_MIN: Duration = Duration::from_millis(100);
+    const BACKOFF_MAX: Duration = Duration::from_secs(30);
+    const BACKOFF_FACTOR: f64 = 1.6;
+    /// A connection that lives so long was a good one.
+    const HEALTHY: Duration = Duration::from_secs(30);
+    /// The longest that callers wait for a dial to begin.
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    pub(crate) fn new(
+        connector: Box<dyn Connector>,
+        options: Arc<Options>,
+        expected: Option<[u8; 16]>,
+    ) -> Self {
+        let address = connector.address().into();
+        let state = Mutex::default();
+        Self {
+            inner: Arc::new(Inner {
+                connector,
+                options,
+                expected,
+                address,
+                state,
+            }),
+        }
+    }
+
+    /// Calls in flight on the connection, if there is one.
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        self.inner
+            .lock()
+            .link
+            .as_ref()
+            .map_or(0, |(link, _)| link.calls_in_flight())
+    }
+
+    /// Whether `link` is the connection of this dialer.
+    pub(crate) fn owns(&self, link: &Link) -> bool {
+        self.inner
+            .lock()
+            .link
+            .as_ref()
+            .is_some_and(|(own, _)| own.is_same(link))
+    }
+
+    /// Waits until a connection stands and the peer has accepted it.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) async fn establish(&self) -> Result<Link, Error> {
+        let link = self.acquire().await?;
+        link.established()
+            .await
+            .map_err(|error| error.with_address(self.address()))?;
+        Ok(link)
+    }
+
+    /// Dials in a task of its own, so that the caller who happened to be first may go.
+    fn dial(&self, state: &mut State, waiter: oneshot::Sender<Result<Link, Error>>) {
+        let begin = state.backoff.as_ref().map(|(_, until)| *until);
+        state.dialling = Some(vec![waiter]);
+        let attempt = Attempt {
+            dialer: self.clone(),
+            over: false,
+        };
+        tokio::spawn(async move {
+            if let Some(begin) = begin {
+                tokio::time::sleep_until(begin.into()).await;
+            }
+            attempt.run().await;
+        });
+    }
+}
+
+/// One dial. However it ends, even with its runtime, those who wait are told.
+struct Attempt {
+    dialer: Dialer,
+    over: bool,
+}
+
+impl Attempt {
+    async fn run(mut self) {
+        let inner = Arc::clone(&self.dialer.inner);
+        let limit = inner.options.limits.handshake;
+        let connected = tokio::time::timeout(limit, inner.connector.connect()).await;
+        let conduit = match connected {
+            Ok(Ok(conduit)) => conduit,
+            Ok(Err(error)) => return self.finish(Err(error)),
+            Err(_) => {
+                let text = format!("no connection within {limit:?}");
+                return self.finish(Err(Error::new(Code::Unreachable, text)));
+            }
+        };
+        let Options {
+            limits,
+            codec,
+            handler,
+        } = &*inner.options;
+        let opening = Opening {
+            codecs: vec![codec.to_wire()],
+            expected: inner.expected,
+            credentials: Bytes::new(),
+            instance: [0; 16],
+            refuse: None,
+        };
+        let link = Link::client(conduit, *limits, opening, handler.clone());
+        if inner.expected.is_some() {
+            // Whoever answers must be the right one before any call goes there.
+            let established = link.established().await.map(|_| link);
+            return self.finish(established);
+        }
+        // Calls may go out right behind the hello. Should the peer refuse it, they fail as not
+        // executed, and the next dial has to wait.
+        self.finish(Ok(link.clone()));
+        if let Err(error) = link.established().await {
+            self.dialer.inner.lock().fail(error);
+        }
+    }
+
+    fn finish(&mut self, result: Result<Link, Error>) {
+        self.over = true;
+        let address = Arc::clone(&self.dialer.inner.address);
+        let result = result.map_err(|error| error.with_address(address));
+        let mut state = self.dialer.inner.lock();
+        match &result {
+            Ok(link) => {
+                state.link = Some((link.clone(), now()));
+                state.backoff = None;
+            }
+            Err(error) => state.fail(error.clone()),
+        }
+        let waiters = state.dialling.take().unwrap_or_default();
+        drop(state);
+        for waiter in waiters {
+            // Who does not wait any more needs no answer.
+            let _ = waiter.send(result.clone());
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.over {
+            self.finish(Err(Error::new(
+                Code::Cancelled,
+                "the runtime that dialled was shut down",
+            )));
+        }
+    }
+}
+
+impl State {
+    /// The connection, unless it takes no new calls.
+    fn live(&mut self) -> Option<Link> {
+        let (link, since) = self.link.as_ref()?;
+        if !link.is_draining() {
+            return Some(link.clone());
+        }
+        if now().saturating_duration_since(*since) >= Dialer::HEALTHY {
+            self.failures = 0;
+        }
+        self.link = None;
+        None
+    }
+
+    fn fail(&mut self, error: Error) {
+        let exponent = i32::try_from(self.failures).unwrap_or(i32::MAX).min(64);
+        let ceiling = Dialer::BACKOFF_MIN.as_secs_f64() * Dialer::BACKOFF_FACTOR.powi(exponent);
+        let ceiling = ceiling.min(Dialer::BACKOFF_MAX.as_secs_f64());
+        let wait = Duration::from_secs_f64(ceiling * fastrand::f64());
+        self.failures = self.failures.saturating_add(1);
+        self.backoff = Some((error, now() + wait));
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Target for Dialer {
+    fn ready(&self) -> Option<Link> {
+        self.inner.lock().live()
+    }
+
+    fn acquire(&self) -> BoxFuture<Result<Link, Error>> {
+        let dialer = self.clone();
+        Box::pin(async move {
+            let waiting = {
+                let mut state = dialer.inner.lock();
+                if let Some(link) = state.live() {
+                    return Ok(link);
+                }
+                if let Some((error, until)) = &state.backoff {
+                    let wait = until.saturating_duration_since(now());
+                    if wait > Self::PATIENCE {
+                        return Err(error.clone().with_retry_after(wait));
+                    }
+                }
+                let (waiter, waiting) = oneshot::channel();
+                match &mut state.dialling {
+                    Some(waiters) => waiters.push(waiter),
+                    None => dialer.dial(&mut state, waiter),
+                }
+                waiting
+            };
+            waiting.await.unwrap_or_else(|_| {
+                Err(Error::new(
+                    Code::Cancelled,
+                    "the runtime that dialled was shut down",
+                ))
+            })
+        })
+    }
+
+    fn failed(&self, _: &Link, _: &Error) -> bool {
+        false
+    }
+
+    fn address(&self) -> Arc<str> {
+        Arc::clone(&self.inner.address)
+    }
+}

@@ -1,0 +1,142 @@
+//! Which failures may be tried again, how often, and how soon.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::{Code, Error, Executed};
+
+/// The most attempts of one call: 3, the number that Google's SRE book settles on; more only feed
+/// an overload.
+pub(super) const ATTEMPTS_MAX: u32 = 3;
+
+/// The bounds of the wait before the second attempt, which doubles from then on: 50 ms to 2 s.
+const WAIT_MIN: Duration = Duration::from_millis(50);
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Whether another attempt does no harm and may help.
+pub(super) fn is_worthwhile(error: &Error, idempotent: bool) -> bool {
+    let harmless = match error.executed() {
+        Executed::No => true,
+        Executed::Maybe => idempotent,
+        Executed::Yes => false,
+    };
+    let transient = matches!(
+        error.code(),
+        Code::Overloaded
+            | Code::Refused
+            | Code::Unreachable
+            | Code::Disconnected
+            | Code::Draining
+            | Code::Unauthenticated
+            | Code::Io
+    );
+    harmless && transient
+}
+
+/// How long to wait before attempt number `next` (2 or more): full jitter, so that callers who
+/// failed together do not come back together, and never less than the peer asked for.
+pub(super) fn wait(next: u32, error: &Error) -> Duration {
+    let doubled = WAIT_MIN.saturating_mul(1 << next.saturating_sub(2).min(16));
+    let jittered = doubled.min(WAIT_MAX).mul_f64(fastrand::f64());
+    error
+        .retry_after()
+        .map_or(jittered, |asked| asked + jittered)
+}
+
+/// What a channel may spend on retries: a tenth of its calls, and ten a second besides, so that
+/// little traffic may always retry and much traffic never doubles itself.
+#[derive(Debug)]
+pub(super) struct Budget {
+    state: Mutex<Balance>,
+}
+
+#[derive(Debug)]
+struct Balance {
+    /// In retries.
+    tokens: f64,
+    filled: Instant,
+}
+
+impl Budget {
+    const PER_SECOND: f64 = 10.0;
+    const PER_CALL: f64 = 0.1;
+    /// Ten seconds' worth: a burst after a calm may not last longer.
+    const TOKENS_MAX: f64 = 100.0;
+
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            state: Mutex::new(Balance {
+                tokens: Self::PER_SECOND,
+                filled: now,
+            }),
+        }
+    }
+
+    /// Pays for one retry; `false` if nothing is left. `calls` were made since the last time.
+    pub(super) fn withdraw(&self, now: Instant) -> bool {
+        let mut balance = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let elapsed = now.saturating_duration_since(balance.filled).as_secs_f64();
+        balance.filled = now;
+        balance.tokens = (balance.tokens + elapsed * Self::PER_SECOND).min(Self::TOKENS_MAX);
+        let affordable = balance.tokens >= 1.0;
+        if affordable {
+            balance.tokens -= 1.0;
+        }
+        affordable
+    }
+
+    /// A call succeeded and earns its share.
+    pub(super) fn deposit(&self) {
+        let mut balance = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        balance.tokens = (balance.tokens + Self::PER_CALL).min(Self::TOKENS_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_not_to_have_run_is_repeated() {
+        let error = |executed| Error::new(Code::Disconnected, "").with_executed(executed);
+        assert!(is_worthwhile(&error(Executed::No), false));
+        assert!(!is_worthwhile(&error(Executed::Maybe), false));
+        assert!(is_worthwhile(&error(Executed::Maybe), true));
+        assert!(!is_worthwhile(&error(Executed::Yes), true));
+    }
+
+    #[test]
+    fn what_will_fail_again_is_not_repeated() {
+        for code in [
+            Code::Skew,
+            Code::TooLarge,
+            Code::Unimplemented,
+            Code::DeadlineExceeded,
+        ] {
+            assert!(!is_worthwhile(&Error::new(code, ""), true), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn the_peer_decides_the_least_wait() {
+        let asked = Duration::from_millis(300);
+        let error = Error::new(Code::Overloaded, "").with_retry_after(asked);
+        for next in 2..60 {
+            let waited = wait(next, &error);
+            assert!(waited >= asked && waited <= asked + WAIT_MAX);
+        }
+    }
+
+    #[test]
+    fn a_budget_runs_dry_and_fills_with_time_and_with_success() {
+        let start = Instant::now();
+        let budget = Budget::new(start);
+        assert_eq!((0..100).filter(|_| budget.withdraw(start)).count(), 10);
+        let later = start + Duration::from_secs(1);
+        assert_eq!((0..100).filter(|_| budget.withdraw(later)).count(), 10);
+        for _ in 0..10 {
+            budget.deposit();
+        }
+        assert!(!budget.withdraw(later) || !budget.withdraw(later));
+    }
+}

@@ -1,0 +1,273 @@
+//! What surrounds a call: how long it may take, who asks, and what travels with it.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant};
+
+use pin_project_lite::pin_project;
+use tokio::task::JoinHandle;
+
+use crate::cancellation::Cancellation;
+use crate::driver::{Link, now};
+use crate::race::{Either, race};
+use crate::transport::Peer;
+use crate::wire::Metadata;
+
+thread_local! {
+    /// The context of the call whose future is being polled on this thread.
+    static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
+}
+
+static ROOT: LazyLock<Context> = LazyLock::new(|| Context {
+    inner: Arc::new(Inner::default()),
+});
+
+/// The surroundings of a call, without an argument for them.
+///
+/// [`Context::current`] always answers. Inside a handler it is the call's own: the time that is
+/// left, whether the caller still waits, who it is, the metadata. Elsewhere it is a root without
+/// deadline, caller and metadata.
+///
+/// A client method reads the context when it is called. A call made inside a handler therefore has
+/// at most the time that the handler has left, carries the metadata that was marked to travel, and
+/// ends with the handler. What a handler spawns with `tokio::spawn` is on its own;
+/// [`Context::spawn`] and [`Context::scope`] carry the context on purpose.
+#[derive(Clone)]
+pub struct Context {
+    inner: Arc<Inner>,
+}
+
+#[derive(Clone, Default)]
+struct Inner {
+    deadline: Option<Instant>,
+    cancellation: Option<Cancellation>,
+    link: Option<Link>,
+    metadata: Metadata,
+}
+
+impl Context {
+    /// The context of the running call, or a root.
+    pub fn current() -> Self {
+        CURRENT
+            .with_borrow(Option::clone)
+            .unwrap_or_else(|| ROOT.clone())
+    }
+
+    /// The context of a call that a peer made.
+    pub(crate) fn of_call(
+        deadline: Instant,
+        cancellation: Cancellation,
+        link: Link,
+        metadata: Metadata,
+    ) -> Self {
+        let inner = Inner {
+            deadline: Some(deadline),
+            cancellation: Some(cancellation),
+            link: Some(link),
+            metadata,
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// When the call must be finished; `None` in a root.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.inner.deadline
+    }
+
+    /// How much time the call has left, zero when it is late; `None` in a root.
+    pub fn time_left(&self) -> Option<Duration> {
+        self.inner
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(now()))
+    }
+
+    /// Whether nobody waits for the call any more: it was cancelled, is late, or its connection is
+    /// gone. A handler is dropped then by itself at its next `.await`; one that computes for long
+    /// without awaiting asks here.
+    pub fn is_cancelled(&self) -> bool {
+        self.inner
+            .cancellation
+            .as_ref()
+            .is_some_and(Cancellation::is_cancelled)
+    }
+
+    /// Waits until nobody waits for the call any more; for ever in a root. Cancel safe.
+    pub async fn cancelled(&self) {
+        match &self.inner.cancellation {
+            Some(cancellation) => cancellation.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Who called: address and identity (uid, gid and pid on Unix sockets); `None` in a root.
+    pub fn peer(&self) -> Option<&Peer> {
+        self.inner.link.as_ref().map(Link::peer)
+    }
+
+    /// A number for the connection that the call came over, which no other connection of this
+    /// process has or had; `None` in a root.
+    pub fn connection_id(&self) -> Option<u64> {
+        self.inner.link.as_ref().map(Link::id)
+    }
+
+    /// Waits until the connection that the call came over has ended; for ever in a root. Cancel
+    /// safe.
+    pub async fn disconnected(&self) {
+        match &self.inner.link {
+            Some(link) => link.closed().cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What travelled with the call.
+    pub fn metadata(&self) -> &Metadata {
+        &self.inner.metadata
+    }
+
+    /// This context with other metadata, for [`scope`](Self::scope): calls made in it carry the
+    /// entries of `metadata` that were marked to travel.
+    pub fn with_metadata(&self, metadata: Metadata) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                metadata,
+                ..Inner::clone(&self.inner)
+            }),
+        }
+    }
+
+    /// This context with at most `allowed` left, for [`scope`](Self::scope).
+    pub fn with_time_left(&self, allowed: Duration) -> Self {
+        let limit = now().checked_add(allowed);
+        let deadline = [self.inner.deadline, limit].into_iter().flatten().min();
+        Self {
+            inner: Arc::new(Inner {
+                deadline,
+                ..Inner::clone(&self.inner)
+            }),
+        }
+    }
+
+    /// Runs `future` in this context.
+    pub fn scope<F: Future>(&self, future: F) -> Scope<F> {
+        Scope {
+            future,
+            context: self.clone(),
+        }
+    }
+
+    /// Spawns `future` as a task that runs in this context and ends, without a result, when the
+    /// context is cancelled. Must be called within a tokio runtime.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<Option<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let context = self.clone();
+        tokio::spawn(async move {
+            match race(context.scope(future), context.cancelled()).await {
+                Either::First(output) => Some(output),
+                Either::Second(()) => None,
+            }
+        })
+    }
+
+    /// The connection that the call came over.
+    pub(crate) fn link(&self) -> Option<&Link> {
+        self.inner.link.as_ref()
+    }
+
+    /// Runs `f` with this context as the current one.
+    fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
+        /// Puts the outer context back, also when `f` panics.
+        struct Restore(Option<Context>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CURRENT.replace(self.0.take());
+            }
+        }
+        let _restore = Restore(CURRENT.replace(Some(self.clone())));
+        f()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("time_left", &self.time_left())
+            .field("cancelled", &self.is_cancelled())
+            .field("peer", &self.peer())
+            .field("metadata", &self.inner.metadata)
+            .finish()
+    }
+}
+
+pin_project! {
+    /// A future that runs in a [`Context`]; made by [`Context::scope`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Scope<F> {
+        #[pin]
+        future: F,
+        context: Context,
+    }
+}
+
+impl<F: Future> Future for Scope<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.context.enter(|| this.future.poll(cx))
+    }
+}
+
+impl<F> fmt::Debug for Scope<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("context", &self.context)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn outside_of_a_call_there_is_a_root() {
+        let root = Context::current();
+        assert_eq!(root.deadline(), None);
+        assert!(!root.is_cancelled());
+        assert!(root.peer().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scope_is_current_inside_and_gone_outside() {
+        let context = Context::current().with_time_left(Duration::from_secs(5));
+        let inside = context
+            .scope(async { Context::current().time_left() })
+            .await;
+        assert_eq!(inside, Some(Duration::from_secs(5)));
+        assert_eq!(Context::current().time_left(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_only_ever_shrinks() {
+        let short = Context::current().with_time_left(Duration::from_secs(1));
+        let long = short.with_time_left(Duration::from_secs(60));
+        assert_eq!(long.time_left(), Some(Duration::from_secs(1)));
+    }
+
+    #[tokio::test]
+    async fn a_panic_inside_a_scope_leaves_no_context_behind() {
+        let context = Context::current().with_time_left(Duration::from_secs(5));
+        let unwound = std::panic::catch_unwind(|| context.enter(|| panic!("on purpose")));
+        assert!(unwound.is_err());
+        assert_eq!(Context::current().time_left(), None);
+    }
+}

@@ -1,0 +1,189 @@
+//! From an address to a channel: the one place that knows both places and names.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::balance::Balance;
+use super::daemon;
+use super::matchmaker::Query;
+use crate::client::dial::Dialer;
+use crate::client::{Channel, Options};
+use crate::codec::CodecId;
+use crate::error::{Code, Error};
+use crate::limits::Limits;
+use crate::server::{Router, ServerBuilder};
+use crate::service::{Descriptor, Service};
+use crate::transport::{Address, Connector, IntoAddress};
+
+/// Builds a [`Channel`]. What is wrong with an address comes out at the end, so that the builder
+/// reads as one sentence.
+#[must_use = "a builder does nothing until `connect` or `connect_lazy`"]
+pub struct ChannelBuilder {
+    place: Place,
+    service: Option<String>,
+    version: Option<String>,
+    matchmaker: Option<Result<Address, Error>>,
+    deadline: Option<Duration>,
+    options: Options,
+    callbacks: Vec<Arc<dyn Service>>,
+}
+
+enum Place {
+    Address(Result<Address, Error>),
+    Connector(Box<dyn Connector>),
+}
+
+impl Channel {
+    /// Says where the calls go, and how: an address, or `mm:Service` for the instances that the
+    /// matchmaker knows.
+    pub fn builder(address: impl IntoAddress) -> ChannelBuilder {
+        ChannelBuilder::new(Place::Address(address.into_address()))
+    }
+
+    /// As [`builder`](Self::builder), over a transport of your own.
+    pub fn builder_over(connector: impl Connector) -> ChannelBuilder {
+        ChannelBuilder::new(Place::Connector(Box::new(connector)))
+    }
+
+    /// Dials `address` with the defaults of [`builder`](Self::builder).
+    ///
+    /// # Errors
+    /// As [`ChannelBuilder::connect`].
+    pub async fn connect(address: impl IntoAddress) -> Result<Self, Error> {
+        Self::builder(address).connect().await
+    }
+
+    /// Asks the default matchmaker for the instances of `service`, with the defaults of
+    /// [`builder`](Self::builder).
+    ///
+    /// # Errors
+    /// As [`ChannelBuilder::connect`].
+    pub async fn discover(service: &str) -> Result<Self, Error> {
+        let address = Address::by_name(service);
+        Self::builder(address).connect().await
+    }
+}
+
+impl ChannelBuilder {
+    fn new(place: Place) -> Self {
+        Self {
+            place,
+            service: None,
+            version: None,
+            matchmaker: None,
+            deadline: None,
+            options: Options::default(),
+            callbacks: Vec::new(),
+        }
+    }
+
+    /// What `mm://host:port` stands for when it names no service.
+    pub(crate) fn of_service(mut self, service: &'static Descriptor) -> Self {
+        self.service = Some(service.name.to_owned());
+        self
+    }
+
+    /// The versions that will do, as a semver range: `^1`, `>=1.2, <2`. Only for `mm:` addresses;
+    /// the default is every version.
+    pub fn version(mut self, requirement: impl Into<String>) -> Self {
+        self.version = Some(requirement.into());
+        self
+    }
+
+    /// Where the matchmaker is. Only for `mm:` addresses that do not say so themselves; the default
+    /// is the environment's `MATCHMAKER_ADDR`, or `tcp://127.0.0.1:7111`.
+    pub fn matchmaker(mut self, address: impl IntoAddress) -> Self {
+        self.matchmaker = Some(address.into_address());
+        self
+    }
+
+    /// The time allowed to each call, counted from the call; 10 s by default.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Sets the limits of each connection.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
+    /// The format of arguments and returns. The default is bincode, which every server has; with
+    /// another one the first calls wait until the server has agreed.
+    pub fn codec(mut self, codec: CodecId) -> Self {
+        self.options.codec = codec;
+        self
+    }
+
+    /// Offers a service to the servers, which reach it through
+    /// [`Context::caller`](crate::Context::caller).
+    pub fn service(mut self, service: impl Service) -> Self {
+        self.callbacks.push(Arc::new(service));
+        self
+    }
+
+    /// Dials now. For a name: asks the matchmaker, and connects to one instance.
+    ///
+    /// # Errors
+    /// The address is invalid or cannot be reached; the matchmaker cannot be reached, or knows no
+    /// instance.
+    pub async fn connect(self) -> Result<Channel, Error> {
+        let channel = self.connect_lazy()?;
+        channel.warm_up().await?;
+        Ok(channel)
+    }
+
+    /// Dials with the first call. Must be used within a tokio runtime.
+    ///
+    /// # Errors
+    /// The address is invalid.
+    pub fn connect_lazy(self) -> Result<Channel, Error> {
+        let mut options = self.options;
+        if !self.callbacks.is_empty() {
+            let router = Router::new(self.callbacks, ServerBuilder::CALLS_MAX, options.limits)?;
+            options.handler = Some(Arc::new(router));
+        }
+        let options = Arc::new(options);
+        let address = match self.place {
+            Place::Connector(connector) => {
+                let dialer = Dialer::new(connector, Arc::clone(&options), None);
+                return Ok(Channel::new(dialer, options).allowing(self.deadline));
+            }
+            Place::Address(address) => address?,
+        };
+        let channel = match address {
+            Address::Matchmaker { daemon, service } => {
+                let Some(name) = service.or(self.service) else {
+                    let error = Error::new(Code::InvalidAddress, "the address names no service");
+                    return Err(error.with_hint("write mm:Service, or mm://host:port/Service"));
+                };
+                let said = daemon.map(|at| Ok(Address::Tcp(at))).or(self.matchmaker);
+                let matchmaker = daemon::place(daemon::address(said)?)?;
+                let mut query = Query::new(name);
+                query.version_requirement = self.version;
+                Channel::new(
+                    Balance::new(matchmaker, query, Arc::clone(&options)),
+                    options,
+                )
+            }
+            address => {
+                let dialer = Dialer::new(address.connector()?, Arc::clone(&options), None);
+                Channel::new(dialer, options)
+            }
+        };
+        Ok(channel.allowing(self.deadline))
+    }
+}
+
+impl fmt::Debug for ChannelBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("ChannelBuilder");
+        match &self.place {
+            Place::Address(address) => debug.field("address", address),
+            Place::Connector(connector) => debug.field("address", &connector.address()),
+        };
+        debug.finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,143 @@
+//! Which addresses a process registers, and which of them a client tries, in which order.
+
+use super::host;
+use super::matchmaker::{Endpoint, HostId};
+use crate::error::Error;
+use crate::transport::{Address, IntoAddress as _};
+
+/// What a server that listens at `addresses` registers, the nearest first. A wildcard stands for
+/// the host's addresses; what only this host reaches says so.
+pub(super) fn offered(addresses: &[String], here: &HostId) -> Vec<Endpoint> {
+    let mut endpoints = Vec::new();
+    for text in addresses {
+        // A transport of the user's own has addresses that nobody else can read.
+        let Ok(address) = text.as_str().into_address() else {
+            continue;
+        };
+        if address.is_local_only() {
+            continue;
+        }
+        if address.is_wildcard() {
+            let port = address.host_port().map_or(0, |at| at.port());
+            for ip in host::addresses() {
+                endpoints.push(Endpoint::new(address.clone().with_ip(ip).to_string()));
+            }
+            let loopback = address
+                .with_ip(std::net::Ipv4Addr::LOCALHOST.into())
+                .with_port(port);
+            endpoints.push(Endpoint::on_host(loopback.to_string(), here.clone()));
+        } else if is_host_bound(&address) {
+            endpoints.push(Endpoint::on_host(address.to_string(), here.clone()));
+        } else {
+            endpoints.push(Endpoint::new(address.to_string()));
+        }
+    }
+    endpoints.sort_by_key(|endpoint| distance(endpoint.address.as_str()));
+    endpoints
+}
+
+/// What `.advertise` said, word for word.
+pub(super) fn advertised(
+    addresses: Vec<Result<Address, Error>>,
+    here: &HostId,
+) -> Result<Vec<Endpoint>, Error> {
+    let endpoint = |address: Result<Address, Error>| {
+        address.map(|address| {
+            if is_host_bound(&address) {
+                Endpoint::on_host(address.to_string(), here.clone())
+            } else {
+                Endpoint::new(address.to_string())
+            }
+        })
+    };
+    addresses.into_iter().map(endpoint).collect()
+}
+
+/// The addresses of `endpoints` that a client on host `here` may try, the nearest first. What
+/// cannot be read, and what must never come from a registry, is left out.
+pub(super) fn usable(endpoints: &[Endpoint], here: &HostId) -> Vec<Address> {
+    let mut usable: Vec<Address> = endpoints
+        .iter()
+        .filter(|endpoint| endpoint.host.as_ref().is_none_or(|host| host == here))
+        .filter_map(|endpoint| endpoint.address.as_str().into_address().ok())
+        .filter(|address| !address.is_local_only() && address.connector().is_ok())
+        .collect();
+    usable.sort_by_key(|address| distance(&address.to_string()));
+    usable
+}
+
+/// Unix sockets before everything else: they are faster, and the kernel says who is there.
+fn distance(address: &str) -> u8 {
+    if address.starts_with("unix:") { 0 } else { 1 }
+}
+
+/// Whether only processes of one host reach the address.
+fn is_host_bound(address: &Address) -> bool {
+    match address.host_port() {
+        Some(at) => at.ip().is_some_and(|ip| ip.is_loopback()),
+        None => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn here() -> HostId {
+        HostId::new("here")
+    }
+
+    #[test]
+    fn what_only_this_host_reaches_says_so() {
+        let offered = offered(
+            &[
+                "tcp://127.0.0.1:7000".into(),
+                "tcp://10.0.0.7:7000".into(),
+                "unix:/run/c.sock".into(),
+            ],
+            &here(),
+        );
+        assert_eq!(
+            offered,
+            [
+                Endpoint::on_host("unix:/run/c.sock", here()),
+                Endpoint::on_host("tcp://127.0.0.1:7000", here()),
+                Endpoint::new("tcp://10.0.0.7:7000"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_wildcard_is_never_registered_as_it_is() {
+        let offered = offered(&["tcp://0.0.0.0:7000".into()], &here());
+        assert!(offered.contains(&Endpoint::on_host("tcp://127.0.0.1:7000", here())));
+        assert!(
+            offered
+                .iter()
+                .all(|endpoint| !endpoint.address.contains("0.0.0.0"))
+        );
+    }
+
+    #[test]
+    fn a_client_tries_what_it_can_reach_and_the_nearest_first() {
+        let elsewhere = HostId::new("elsewhere");
+        let endpoints = [
+            Endpoint::new("tcp://10.0.0.7:7000"),
+            Endpoint::on_host("unix:/run/a.sock", here()),
+            Endpoint::on_host("unix:/run/b.sock", elsewhere),
+            Endpoint::new("exec:/bin/sh"),
+            Endpoint::new("memory:trap"),
+            Endpoint::new("nonsense"),
+        ];
+        let usable: Vec<_> = usable(&endpoints, &here())
+            .iter()
+            .map(Address::to_string)
+            .collect();
+        assert_eq!(usable, ["unix:/run/a.sock", "tcp://10.0.0.7:7000"]);
+    }
+
+    #[test]
+    fn memory_is_never_registered() {
+        assert_eq!(offered(&["memory:calc".into()], &here()), []);
+    }
+}

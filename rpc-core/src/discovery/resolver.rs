@@ -1,0 +1,62 @@
+//! Follows a name at the matchmaker, for as long as somebody uses it.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use super::balance::Table;
+use super::daemon::{self, Backoff};
+use super::matchmaker::{MatchmakerClient, Query};
+use crate::client::Channel;
+use crate::error::{CallError, Code, Error};
+use crate::transport::Address;
+
+/// How long the matchmaker may hold a watch that has no news: 30 s keeps the traffic of an idle
+/// fleet small, and a lost connection is noticed by its end or by the ping before that.
+const WATCH: Duration = Duration::from_secs(30);
+
+/// What is allowed for the answer to come back.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// Feeds `table` with every change of the name, until nobody holds the table. A matchmaker that is
+/// away is asked again and again; what the table holds stays there meanwhile.
+pub(super) async fn follow(matchmaker: Address, query: Query, table: Weak<Table>) {
+    let mut backoff = Backoff::new(&matchmaker);
+    let place = matchmaker.to_string();
+    let client = match Channel::builder(matchmaker).connect_lazy() {
+        Ok(channel) => MatchmakerClient::new(channel),
+        Err(error) => {
+            if let Some(table) = table.upgrade() {
+                table.fail(error);
+            }
+            return;
+        }
+    };
+    let first = client.clone();
+    let watching = client.with_deadline(WATCH + MARGIN);
+    let mut position = None;
+    loop {
+        let answer = match position {
+            // The first answer comes at once, so that a matchmaker which hangs is noticed soon.
+            None => first.watch(&query, None, Duration::ZERO).await,
+            Some(_) => watching.watch(&query, position, WATCH).await,
+        };
+        let Some(table) = table.upgrade() else { return };
+        match answer {
+            Ok(snapshot) => {
+                backoff.reset();
+                position = Some(snapshot.position());
+                table.update(snapshot);
+            }
+            Err(error) => {
+                let error = match error {
+                    CallError::Rpc(error) => daemon::unreachable(error, &place),
+                    CallError::Service(refusal) => Error::new(Code::NotFound, refusal.to_string()),
+                };
+                tracing::debug!(%error, service = query.name, "cannot follow the name");
+                table.fail(error);
+                drop(table);
+                tokio::time::sleep(backoff.next()).await;
+            }
+        }
+    }
+}

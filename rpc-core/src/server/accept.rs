@@ -1,0 +1,68 @@
+//! Takes connections in, at one address.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Router;
+use super::connections::Connections;
+use crate::driver::Link;
+use crate::error::Code;
+use crate::limits::Limits;
+use crate::proto::Opening;
+use crate::transport::{AcceptBackoff, Conduit, Listener};
+
+/// The loop over one listener. It ends only when it is aborted.
+pub(super) struct Acceptor {
+    pub(super) listener: Box<dyn Listener>,
+    pub(super) terms: Arc<Terms>,
+    pub(super) router: Arc<Router>,
+    pub(super) connections: Arc<Connections>,
+}
+
+/// What every connection of a server has in common.
+pub(super) struct Terms {
+    pub(super) limits: Limits,
+    pub(super) codecs: Vec<u8>,
+    pub(super) instance: [u8; 16],
+    pub(super) connections_max: usize,
+}
+
+impl Acceptor {
+    pub(super) async fn run(mut self) {
+        let mut backoff = AcceptBackoff::new();
+        let mut complained = false;
+        loop {
+            match self.listener.accept().await {
+                Ok(conduit) => {
+                    backoff.succeeded();
+                    complained = false;
+                    self.take_in(conduit);
+                }
+                Err(error) => {
+                    let pause = backoff.pause(&error);
+                    // One line for a shortage, not one for each attempt to get over it.
+                    if !pause.is_zero() && !std::mem::replace(&mut complained, true) {
+                        let address = self.listener.address();
+                        tracing::warn!(%address, %error, "cannot accept connections; trying on");
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    fn take_in(&self, conduit: Conduit) {
+        let full = self.connections.len() >= self.terms.connections_max;
+        let opening = Opening {
+            codecs: self.terms.codecs.clone(),
+            expected: None,
+            credentials: Bytes::new(),
+            instance: self.terms.instance,
+            refuse: full.then_some((Code::Overloaded, "the server has all connections it allows")),
+        };
+        let router = Arc::clone(&self.router) as _;
+        let (link, driver) = Link::server(conduit, self.terms.limits, opening, router);
+        self.connections.run(link, driver);
+    }
+}

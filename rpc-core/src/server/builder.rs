@@ -1,0 +1,170 @@
+//! What to serve, where, and within which limits.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::accept::{Acceptor, Terms};
+use super::companion::{Companion, Offering, Recruit, RegistrationWish};
+use super::connections::Connections;
+use super::{Router, Server};
+use crate::codec::CodecId;
+use crate::error::{Code, Error};
+use crate::limits::Limits;
+use crate::service::{BoxFuture, Service};
+use crate::transport::{Address, IntoAddress, Listener};
+
+/// Builds a [`Server`]. What is wrong with an address or a service comes out of
+/// [`start`](Self::start), so that the builder reads as one sentence.
+#[must_use = "a builder does nothing until `start`"]
+pub struct ServerBuilder {
+    services: Vec<Arc<dyn Service>>,
+    addresses: Vec<Result<Address, Error>>,
+    listeners: Vec<Box<dyn Listener>>,
+    limits: Limits,
+    connections_max: usize,
+    calls_max: usize,
+    companions: Vec<Recruit>,
+    pub(crate) wish: RegistrationWish,
+}
+
+impl ServerBuilder {
+    /// Connections of one server: 4,096, which leaves room under the usual limit on descriptors.
+    pub const CONNECTIONS_MAX: usize = 4096;
+
+    /// Calls in flight on all connections of one server: 8,192.
+    pub const CALLS_MAX: usize = 8192;
+
+    pub(super) fn new() -> Self {
+        Self {
+            services: Vec::new(),
+            addresses: Vec::new(),
+            listeners: Vec::new(),
+            limits: Limits::default(),
+            connections_max: Self::CONNECTIONS_MAX,
+            calls_max: Self::CALLS_MAX,
+            companions: Vec::new(),
+            wish: RegistrationWish::default(),
+        }
+    }
+
+    /// Adds a service. All services of a server are offered on each of its connections.
+    pub fn service(mut self, service: impl Service) -> Self {
+        self.services.push(Arc::new(service));
+        self
+    }
+
+    /// Adds an address to listen at: `tcp://127.0.0.1:0`, `unix:/run/calc.sock`, `memory:calc`.
+    pub fn listen(mut self, address: impl IntoAddress) -> Self {
+        self.addresses.push(address.into_address());
+        self
+    }
+
+    /// Adds a listener of a transport of your own.
+    pub fn listen_on(mut self, listener: impl Listener) -> Self {
+        self.listeners.push(Box::new(listener));
+        self
+    }
+
+    /// Sets the limits of each connection.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The most connections; who comes later is refused with a reason. The default is
+    /// [`CONNECTIONS_MAX`](Self::CONNECTIONS_MAX).
+    pub fn connections_max(mut self, connections: usize) -> Self {
+        self.connections_max = connections;
+        self
+    }
+
+    /// The most calls in flight on all connections together; a call beyond is answered at once as
+    /// overloaded and not executed. The default is [`CALLS_MAX`](Self::CALLS_MAX).
+    pub fn calls_max(mut self, calls: usize) -> Self {
+        self.calls_max = calls;
+        self
+    }
+
+    /// Something that is started with the server and told first when it stops.
+    pub(crate) fn companion(
+        mut self,
+        recruit: impl FnOnce(Offering, RegistrationWish) -> BoxFuture<Result<Box<dyn Companion>, Error>>
+        + Send
+        + 'static,
+    ) -> Self {
+        self.companions.push(Box::new(recruit));
+        self
+    }
+
+    /// Binds all addresses and serves. Must run within a tokio runtime.
+    ///
+    /// # Errors
+    /// An address is invalid, in use or not allowed; two services have one name, or two methods one
+    /// number; there is nothing to serve or nowhere to listen. Nothing is served then.
+    pub async fn start(self) -> Result<Server, Error> {
+        let router = Arc::new(Router::new(self.services, self.calls_max, self.limits)?);
+        let mut listeners = Vec::new();
+        for address in self.addresses {
+            listeners.push(address?.listen().await?);
+        }
+        listeners.extend(self.listeners);
+        if listeners.is_empty() {
+            let error = Error::new(
+                Code::InvalidAddress,
+                "the server has no address to listen at",
+            );
+            return Err(error.with_hint("add `.listen(\"tcp://127.0.0.1:0\")`"));
+        }
+        let offering = Offering {
+            services: router.descriptors().collect(),
+            addresses: listeners
+                .iter()
+                .map(|listener| listener.address())
+                .collect(),
+            instance: fastrand::u128(..).to_be_bytes(),
+        };
+        let connections = Arc::new(Connections::new(Arc::clone(&router)));
+        let terms = Arc::new(Terms {
+            limits: self.limits,
+            codecs: CodecId::ALL.iter().map(|codec| codec.to_wire()).collect(),
+            instance: offering.instance,
+            connections_max: self.connections_max,
+        });
+        // From here on the server exists, so that an error below stops what was started.
+        let mut server = Server {
+            addresses: offering.addresses.clone(),
+            acceptors: Vec::new(),
+            connections,
+            companions: Vec::new(),
+        };
+        for listener in listeners {
+            let acceptor = Acceptor {
+                listener,
+                terms: Arc::clone(&terms),
+                router: Arc::clone(&router),
+                connections: Arc::clone(&server.connections),
+            };
+            server.acceptors.push(tokio::spawn(acceptor.run()));
+        }
+        for recruit in self.companions {
+            server
+                .companions
+                .push(recruit(offering.clone(), self.wish.clone()).await?);
+        }
+        Ok(server)
+    }
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let services: Vec<_> = self
+            .services
+            .iter()
+            .map(|service| service.descriptor().name)
+            .collect();
+        f.debug_struct("ServerBuilder")
+            .field("services", &services)
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}

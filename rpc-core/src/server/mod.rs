@@ -1,0 +1,148 @@
+//! The serving side: listeners, the connections they bring, and the handlers that run on them.
+//!
+//! [`accept`] takes connections in, [`router`] finds the method that a request names,
+//! [`dispatch`] runs it, [`connections`] knows who is there, so that [`Server::shutdown`] can let
+//! them finish.
+
+mod accept;
+mod builder;
+mod companion;
+mod connections;
+mod dispatch;
+mod router;
+
+pub use builder::ServerBuilder;
+pub(crate) use companion::{Companion, Offering, RegistrationWish};
+pub(crate) use router::Router;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::error::Error;
+use crate::race::{Either, race};
+use crate::service::Service;
+use crate::signal::ShutdownSignals;
+use crate::transport::IntoAddress;
+use connections::Connections;
+
+/// How long a server lets running calls finish when [`serve`] is told to stop: 30 s, the grace that
+/// Kubernetes gives a pod by default.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(30);
+
+/// Serves one service at one address until SIGINT or SIGTERM, then drains for at most
+/// [`DRAIN_GRACE`]; a second signal stops at once. It does not register with a matchmaker:
+/// [`Server::builder`] can.
+///
+/// # Errors
+/// The address is invalid, in use or not allowed.
+pub async fn serve(address: impl IntoAddress, service: impl Service) -> Result<(), Error> {
+    let server = Server::builder()
+        .service(service)
+        .listen(address)
+        .start()
+        .await?;
+    server.run_until_signal().await
+}
+
+/// A running server. Dropping it stops it at once: all connections close and all handlers are
+/// dropped. [`shutdown`](Self::shutdown) lets them finish.
+#[must_use = "dropping a server stops it"]
+pub struct Server {
+    addresses: Vec<String>,
+    acceptors: Vec<JoinHandle<()>>,
+    connections: Arc<Connections>,
+    companions: Vec<Box<dyn Companion>>,
+}
+
+impl Server {
+    /// Says what to serve and where.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::new()
+    }
+
+    /// The addresses that the server listens at, in the order of the builder, with the ports that
+    /// the system chose.
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// How many calls are running.
+    pub fn calls(&self) -> usize {
+        self.connections.calls()
+    }
+
+    /// Stops in order: leaves the matchmaker, closes the listeners, tells every client the last call
+    /// that will run, finishes the running calls for at most `grace`, and closes. Calls that arrive
+    /// later fail at their client as not executed. Dropping the future stops at once.
+    ///
+    /// Whether everything finished within the grace time.
+    pub async fn shutdown(mut self, grace: Duration) -> bool {
+        let until = tokio::time::Instant::now() + grace;
+        let leave = async {
+            for companion in &mut self.companions {
+                companion.leave().await;
+            }
+        };
+        // A matchmaker that is away must not eat the grace time of the calls.
+        const LEAVE_MAX: Duration = Duration::from_secs(2);
+        let _ = tokio::time::timeout(LEAVE_MAX.min(grace), leave).await;
+        for acceptor in &self.acceptors {
+            acceptor.abort();
+        }
+        for acceptor in &mut self.acceptors {
+            // Aborted is what we asked for; the listener is closed when the task is gone.
+            let _ = acceptor.await;
+        }
+        self.connections.drain();
+        tokio::time::timeout_at(until, self.connections.emptied())
+            .await
+            .is_ok()
+    }
+
+    /// Runs until SIGINT or SIGTERM, then [shuts down](Self::shutdown) with [`DRAIN_GRACE`]; a
+    /// second signal stops at once.
+    ///
+    /// # Errors
+    /// The system cannot report signals.
+    pub async fn run_until_signal(self) -> Result<(), Error> {
+        let cannot =
+            |error| Error::new(crate::Code::Io, "cannot wait for signals").with_source(error);
+        let mut signals = ShutdownSignals::new().map_err(cannot)?;
+        let signal = signals.recv().await.map_err(cannot)?;
+        tracing::info!(%signal, calls = self.calls(), "draining");
+        match race(self.shutdown(DRAIN_GRACE), signals.recv()).await {
+            Either::First(true) => {}
+            Either::First(false) => {
+                tracing::warn!("the grace time is over; the calls still running were dropped");
+            }
+            Either::Second(_) => tracing::warn!("a second signal: stopping at once"),
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for acceptor in &self.acceptors {
+            acceptor.abort();
+        }
+        self.connections.close();
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("addresses", &self.addresses)
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}
