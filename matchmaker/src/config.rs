@@ -24,6 +24,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// A daemon that listens at `addresses` and has the default limits.
+    pub fn listening_at<A: Into<String>>(addresses: impl IntoIterator<Item = A>) -> Self {
+        Self {
+            listen: addresses.into_iter().map(Into::into).collect(),
+            limits: Limits::default(),
+        }
+    }
+
     /// The configuration that a command line asks for. Without `--listen` it is [`DEFAULT_ADDRESS`]
     /// and, on Unix, the default socket, whose directory is made when it has to be.
     ///

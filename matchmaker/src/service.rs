@@ -24,7 +24,7 @@ use rpc_core::discovery::matchmaker::{
     Cursor, Health, InstanceId, LeaseId, Matchmaker, Position, Query, Registered, Registration,
     RegistryError, Revision, Snapshot,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::registry::{Action, Caller, Change, ConnectionKey, Limits, Registry, WatchId, Watches};
@@ -62,6 +62,8 @@ struct Shared {
     lane: tokio::sync::Mutex<()>,
     /// Wakes `run`: the first lease was granted, or a change waits that nobody commits.
     wake: Notify,
+    /// Whether watches no longer wait.
+    winding_down: watch::Sender<bool>,
     /// Who makes the call that is being handled.
     caller: Box<dyn Fn() -> Caller + Send + Sync>,
 }
@@ -97,6 +99,7 @@ impl MatchmakerService {
                 store: Box::new(store),
                 lane: tokio::sync::Mutex::new(()),
                 wake: Notify::new(),
+                winding_down: watch::Sender::new(false),
                 caller: Box::new(caller),
             }),
         })
@@ -138,6 +141,11 @@ impl MatchmakerService {
             desk.publish(ended);
             self.shared.wake.notify_one();
         }
+    }
+
+    /// Answers every watch, and those that come later at once: nobody is to be waited for.
+    pub fn wind_down(&self) {
+        self.shared.winding_down.send_replace(true);
     }
 
     /// Removes an instance on behalf of an operator, and returns whether there was one. If it lives,
@@ -239,6 +247,7 @@ impl Matchmaker for MatchmakerService {
         let end = until(Some(Instant::now() + wait.min(WATCH_WAIT_MAX)));
         tokio::pin!(end);
         let waker = Arc::new(Notify::new());
+        let mut winding_down = self.shared.winding_down.subscribe();
         // Looked at and opened under one lock, so that no change falls in between.
         let (_open, seen) = {
             let mut desk = self.desk();
@@ -256,6 +265,7 @@ impl Matchmaker for MatchmakerService {
             let over = tokio::select! {
                 () = waker.notified() => false,
                 () = &mut end => true,
+                _ = winding_down.wait_for(|over| *over) => true,
             };
             let desk = self.desk();
             // The name has changed, which need not concern the versions that are asked for.

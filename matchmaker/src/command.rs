@@ -1,0 +1,174 @@
+//! One run of the program: from the arguments to the exit code.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use rpc_core::discovery::matchmaker::{Instance, MatchmakerClient, Position, RegistryError};
+use rpc_core::{CallError, Channel, Code, Error};
+
+use crate::cli::{Cli, Command, Exit, ResolveArgs, ServeArgs};
+use crate::config::{Config, start_logging};
+use crate::daemon::Daemon;
+use crate::render;
+
+/// How long a question to the matchmaker may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The program: reads the process's arguments, runs one command, and says how it ended. Data goes
+/// to standard output, everything else to standard error.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => Err(Failure::new(Exit::Failure, error)),
+    };
+    match ended {
+        Ok(()) => Exit::Success.into(),
+        Err(Failure { exit, error }) => {
+            eprintln!("matchmaker: {error:#}");
+            exit.into()
+        }
+    }
+}
+
+/// Why a command failed, and the exit code that says so.
+struct Failure {
+    exit: Exit,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit,
+            error: error.into(),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(Exit::of_code(error.code()), error)
+    }
+}
+
+impl From<CallError<RegistryError>> for Failure {
+    fn from(error: CallError<RegistryError>) -> Self {
+        let exit = Exit::of_call(&error);
+        match error {
+            CallError::Service(refusal) => Self::new(exit, refusal),
+            CallError::Rpc(error) => Self::new(exit, error),
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Serve(args) => serve(&args).await,
+        Command::List(output) => {
+            let (position, instances) = list(&ask(&cli.matchmaker).await?).await?;
+            print(&show(position, &instances, output.json))
+        }
+        Command::Resolve(args) => resolve(&ask(&cli.matchmaker).await?, &args).await,
+        Command::Health(output) => {
+            let health = ask(&cli.matchmaker).await?.health().await?;
+            print(&if output.json {
+                render::health_json(&health)
+            } else {
+                render::health_table(&health)
+            })
+        }
+    }
+}
+
+async fn serve(args: &ServeArgs) -> Result<(), Failure> {
+    let failed = |error| Failure::new(Exit::Failure, error);
+    start_logging(&args.log, args.log_format).map_err(failed)?;
+    let config = Config::from_args(args).map_err(|error| Failure {
+        exit: Exit::Failure,
+        error,
+    })?;
+    let daemon = Daemon::start(config).await.map_err(|error| {
+        let exit = Exit::of_code(error.code());
+        let in_use = error.code() == Code::InUse;
+        let error = anyhow::Error::from(error);
+        let error = if in_use {
+            error.context("another matchmaker may be running; ask it with `matchmaker health`")
+        } else {
+            error.context("cannot start")
+        };
+        Failure { exit, error }
+    })?;
+    for address in daemon.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    if args.listen.is_empty() {
+        eprintln!("try: cargo run --example calculator_server, then matchmaker list");
+    }
+    daemon.run_until_signal().await?;
+    Ok(())
+}
+
+async fn ask(address: &str) -> Result<MatchmakerClient, Failure> {
+    let channel = Channel::builder(address)
+        .deadline(PATIENCE)
+        .connect()
+        .await?;
+    Ok(MatchmakerClient::new(channel))
+}
+
+/// Everything that is registered, page by page.
+async fn list(client: &MatchmakerClient) -> Result<(Position, Vec<Instance>), Failure> {
+    let mut page = client.list(None).await?;
+    let mut instances = Vec::new();
+    loop {
+        let cursor = page.cursor();
+        let position = page.position();
+        instances.append(&mut page.instances);
+        match cursor {
+            Some(cursor) => page = client.list(Some(cursor)).await?,
+            None => return Ok((position, instances)),
+        }
+    }
+}
+
+async fn resolve(client: &MatchmakerClient, args: &ResolveArgs) -> Result<(), Failure> {
+    let snapshot = client.lookup(&args.query()).await?;
+    if snapshot.more {
+        eprintln!("matchmaker: there are more instances than one answer holds");
+    }
+    print(&show(
+        snapshot.position(),
+        &snapshot.instances,
+        args.output.json,
+    ))
+}
+
+fn show(position: Position, instances: &[Instance], json: bool) -> String {
+    if json {
+        render::instances_json(position, instances)
+    } else {
+        render::instances_table(instances)
+    }
+}
+
+/// Writes data. Whoever closed the pipe has seen enough, which is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written
+            .context("cannot write to standard output")
+            .map_err(|error| Failure {
+                exit: Exit::Failure,
+                error,
+            }),
+    }
+}

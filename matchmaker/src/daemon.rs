@@ -1,0 +1,190 @@
+//! The daemon: the service behind a server, with time passing.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use rpc_core::discovery::matchmaker::MatchmakerServer;
+use rpc_core::server::DRAIN_GRACE;
+use rpc_core::signal::ShutdownSignals;
+use rpc_core::transport::{Address, HostPort};
+use rpc_core::{Code, Context, Error, Server};
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::registry::{Caller, ConnectionKey, Principal};
+use crate::service::MatchmakerService;
+use crate::store::{MemoryStore, Store};
+
+/// A running matchmaker, in this process. Dropping it stops it at once.
+///
+/// ```
+/// # async fn example() -> Result<(), rpc_core::Error> {
+/// use matchmaker::{Config, Daemon};
+///
+/// let daemon = Daemon::start(Config::listening_at(["tcp://127.0.0.1:0"])).await?;
+/// println!("register and discover at {}", daemon.addresses()[0]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping a daemon stops it"]
+pub struct Daemon {
+    server: Server,
+    service: MatchmakerService,
+    ticker: Ticker,
+}
+
+impl Daemon {
+    /// Connections of one daemon: 10,000, a fleet with a watch and a registration each.
+    const CONNECTIONS_MAX: usize = 10_000;
+
+    /// Calls in flight on one connection: 512, so that a client that has all the watches it may have
+    /// can still make other calls.
+    const CALLS_MAX: u32 = 512;
+
+    /// Starts a matchmaker that keeps its records in memory.
+    ///
+    /// # Errors
+    /// An address is invalid, in use or not allowed.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        Self::start_on(config, MemoryStore::new()).await
+    }
+
+    /// Starts a matchmaker over `store`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); or the store cannot be loaded.
+    pub async fn start_on(config: Config, store: impl Store) -> Result<Self, Error> {
+        let callers = Callers::default();
+        let asked = callers.clone();
+        let service = MatchmakerService::open(store, config.limits, move || asked.current())
+            .await
+            .map_err(|error| Error::new(Code::Io, "cannot load the store").with_source(error))?;
+        // The service asks who calls only while it handles a call, and none comes before this.
+        let _ = callers.service.set(service.clone());
+
+        let mut limits = rpc_core::Limits::default();
+        limits.calls = Self::CALLS_MAX;
+        let mut builder = Server::builder()
+            .service(MatchmakerServer::new(service.clone()))
+            .limits(limits)
+            .connections_max(Self::CONNECTIONS_MAX);
+        for address in config.listen {
+            builder = builder.listen(address);
+        }
+        let server = builder.start().await?;
+        let clock = service.clone();
+        let ticker = Ticker(tokio::spawn(async move {
+            clock.run().await;
+        }));
+        Ok(Self {
+            server,
+            service,
+            ticker,
+        })
+    }
+
+    /// The addresses that the daemon listens at, with the ports that the system chose.
+    pub fn addresses(&self) -> &[String] {
+        self.server.addresses()
+    }
+
+    /// Finishes what runs, for at most `grace`, and stops; whether everything finished in time.
+    ///
+    /// Clients that wait in a watch get their answer at once. What they know stays valid, and they
+    /// come back by themselves when there is a matchmaker again.
+    pub async fn shutdown(self, grace: Duration) -> bool {
+        self.service.wind_down();
+        let finished = self.server.shutdown(grace).await;
+        drop(self.ticker);
+        finished
+    }
+
+    /// Runs until SIGINT or SIGTERM, then [shuts down](Self::shutdown); a second signal stops at
+    /// once.
+    ///
+    /// # Errors
+    /// The system cannot report signals.
+    pub async fn run_until_signal(self) -> Result<(), Error> {
+        let cannot = |error| Error::new(Code::Io, "cannot wait for signals").with_source(error);
+        let mut signals = ShutdownSignals::new().map_err(cannot)?;
+        let signal = signals.recv().await.map_err(cannot)?;
+        tracing::info!(%signal, "draining");
+        tokio::select! {
+            _ = self.shutdown(DRAIN_GRACE) => {}
+            _ = signals.recv() => tracing::warn!("a second signal: stopping at once"),
+        }
+        Ok(())
+    }
+}
+
+/// Lets leases end, as long as it lives.
+#[derive(Debug)]
+struct Ticker(JoinHandle<()>);
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Knows who makes the call that is being handled, and tells the service when a caller is gone.
+#[derive(Clone, Default)]
+struct Callers {
+    service: Arc<OnceLock<MatchmakerService>>,
+    /// Connections whose end is being waited for.
+    attended: Arc<Mutex<HashSet<u64>>>,
+}
+
+impl Callers {
+    fn current(&self) -> Caller {
+        let context = Context::current();
+        let connection = context.connection_id().unwrap_or_default();
+        self.attend(&context, connection);
+        let key = ConnectionKey(connection);
+        let Some(peer) = context.peer() else {
+            return Caller::local(Principal::named("process"), key);
+        };
+        let ip = peer.address().parse::<Address>().ok();
+        let ip = ip
+            .as_ref()
+            .and_then(Address::host_port)
+            .and_then(HostPort::ip);
+        let principal = match (peer.uid(), ip) {
+            (Some(uid), _) => Principal::uid(uid),
+            (None, Some(ip)) => Principal::host(ip),
+            (None, None) => Principal::named(peer.address()),
+        };
+        if peer.is_local() {
+            Caller::local(principal, key)
+        } else {
+            Caller::remote(principal, key)
+        }
+    }
+
+    /// Waits for the end of the connection, once.
+    fn attend(&self, context: &Context, connection: u64) {
+        if !self
+            .attended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(connection)
+        {
+            return;
+        }
+        let callers = self.clone();
+        let context = context.clone();
+        tokio::spawn(async move {
+            context.disconnected().await;
+            callers
+                .attended
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&connection);
+            if let Some(service) = callers.service.get() {
+                service.connection_closed(ConnectionKey(connection));
+            }
+        });
+    }
+}

@@ -1,0 +1,7 @@
+//! The matchmaker daemon and its command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    matchmaker::main()
+}
