@@ -203,7 +203,13 @@ impl Link {
             match state.proto.terms() {
                 Some(terms) => Poll::Ready(Ok(*terms)),
                 None => {
-                    state.waiting.push(cx.waker().clone());
+                    if !state
+                        .waiting
+                        .iter()
+                        .any(|waker| waker.will_wake(cx.waker()))
+                    {
+                        state.waiting.push(cx.waker().clone());
+                    }
                     Poll::Pending
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Router;
-use super::connections::Connections;
+use super::connections::{Connections, Origin};
 use crate::driver::Link;
 use crate::error::Code;
 use crate::limits::Limits;
@@ -26,6 +26,7 @@ pub(super) struct Terms {
     pub(super) codecs: Vec<u8>,
     pub(super) instance: [u8; 16],
     pub(super) connections_max: usize,
+    pub(super) connections_per_peer_max: usize,
 }
 
 impl Acceptor {
@@ -53,16 +54,24 @@ impl Acceptor {
     }
 
     fn take_in(&self, conduit: Conduit) {
-        let full = self.connections.len() >= self.terms.connections_max;
+        let origin = Origin::of(&conduit.peer);
+        let terms = &self.terms;
+        let refuse = if self.connections.len() >= terms.connections_max {
+            Some("the server has all the connections that it allows")
+        } else if self.connections.from(&origin) >= terms.connections_per_peer_max {
+            Some("the server has all the connections that it allows to one peer")
+        } else {
+            None
+        };
         let opening = Opening {
             codecs: self.terms.codecs.clone(),
             expected: None,
             credentials: Bytes::new(),
             instance: self.terms.instance,
-            refuse: full.then_some((Code::Overloaded, "the server has all connections it allows")),
+            refuse: refuse.map(|text| (Code::Overloaded, text)),
         };
         let router = Arc::clone(&self.router) as _;
         let (link, driver) = Link::server(conduit, self.terms.limits, opening, router);
-        self.connections.run(link, driver);
+        self.connections.run(link, driver, origin);
     }
 }

@@ -22,14 +22,20 @@ pub struct ServerBuilder {
     listeners: Vec<Box<dyn Listener>>,
     limits: Limits,
     connections_max: usize,
+    connections_per_peer_max: usize,
     calls_max: usize,
     companions: Vec<Recruit>,
     pub(crate) wish: RegistrationWish,
 }
 
 impl ServerBuilder {
-    /// Connections of one server: 4,096, which leaves room under the usual limit on descriptors.
+    /// Connections of one server: 4,096, or four fifths of the descriptors that the process may
+    /// open, if that is less.
     pub const CONNECTIONS_MAX: usize = 4096;
+
+    /// Connections from one host, or on a Unix socket from one user: 256, so that one peer cannot
+    /// take them all.
+    pub const CONNECTIONS_PER_PEER_MAX: usize = 256;
 
     /// Calls in flight on all connections of one server: 8,192.
     pub const CALLS_MAX: usize = 8192;
@@ -40,7 +46,8 @@ impl ServerBuilder {
             addresses: Vec::new(),
             listeners: Vec::new(),
             limits: Limits::default(),
-            connections_max: Self::CONNECTIONS_MAX,
+            connections_max: default_connections_max(),
+            connections_per_peer_max: Self::CONNECTIONS_PER_PEER_MAX,
             calls_max: Self::CALLS_MAX,
             companions: Vec::new(),
             wish: RegistrationWish::default(),
@@ -75,6 +82,13 @@ impl ServerBuilder {
     /// [`CONNECTIONS_MAX`](Self::CONNECTIONS_MAX).
     pub fn connections_max(mut self, connections: usize) -> Self {
         self.connections_max = connections;
+        self
+    }
+
+    /// The most connections from one host, or on a Unix socket from one user. The default is
+    /// [`CONNECTIONS_PER_PEER_MAX`](Self::CONNECTIONS_PER_PEER_MAX).
+    pub fn connections_per_peer_max(mut self, connections: usize) -> Self {
+        self.connections_per_peer_max = connections;
         self
     }
 
@@ -129,6 +143,7 @@ impl ServerBuilder {
             codecs: CodecId::ALL.iter().map(|codec| codec.to_wire()).collect(),
             instance: offering.instance,
             connections_max: self.connections_max,
+            connections_per_peer_max: self.connections_per_peer_max,
         });
         // From here on the server exists, so that an error below stops what was started.
         let mut server = Server {
@@ -153,6 +168,19 @@ impl ServerBuilder {
         }
         Ok(server)
     }
+}
+
+fn default_connections_max() -> usize {
+    #[cfg(unix)]
+    {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let descriptors = limit
+            .and_then(|limit| usize::try_from(limit).ok())
+            .unwrap_or(usize::MAX);
+        ServerBuilder::CONNECTIONS_MAX.min(descriptors / 5 * 4)
+    }
+    #[cfg(not(unix))]
+    ServerBuilder::CONNECTIONS_MAX
 }
 
 impl fmt::Debug for ServerBuilder {

@@ -1,7 +1,8 @@
 //! The open connections of a server.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -9,11 +10,12 @@ use tokio::sync::Notify;
 use super::Router;
 use crate::driver::{Driver, Link};
 use crate::error::Code;
+use crate::race::race;
+use crate::transport::{Address, HostPort, Peer};
 
 /// Knows every connection from its acceptance until its driver is gone.
 pub(super) struct Connections {
     open: Mutex<Open>,
-    next: AtomicU64,
     emptied: Notify,
     router: Arc<Router>,
 }
@@ -21,34 +23,80 @@ pub(super) struct Connections {
 #[derive(Default)]
 struct Open {
     links: HashMap<u64, Link>,
+    per_origin: HashMap<Origin, usize>,
+    /// Connections whose handshake is not over, the oldest first.
+    handshaking: VecDeque<u64>,
     /// No more connections are taken in.
     draining: bool,
 }
 
+/// Whose connections are counted together: those of a user of this machine, or of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Origin {
+    User(u32),
+    Host(IpAddr),
+    /// A transport that tells nobody apart.
+    Unknown,
+}
+
+impl Origin {
+    pub(super) fn of(peer: &Peer) -> Self {
+        if let Some(uid) = peer.uid() {
+            return Self::User(uid);
+        }
+        let address = peer.address().parse::<Address>().ok();
+        let ip = address
+            .as_ref()
+            .and_then(Address::host_port)
+            .and_then(HostPort::ip);
+        ip.map_or(Self::Unknown, Self::Host)
+    }
+}
+
 impl Connections {
+    /// Connections that may be in their handshake: 256. One more ends the oldest of them: an honest
+    /// handshake takes one round trip, so the oldest is the least likely to be one.
+    const HANDSHAKING_MAX: usize = 256;
+
     pub(super) fn new(router: Arc<Router>) -> Self {
         Self {
             open: Mutex::default(),
-            next: AtomicU64::new(0),
             emptied: Notify::new(),
             router,
         }
     }
 
     /// Runs a connection in a task of its own.
-    pub(super) fn run(self: &Arc<Self>, link: Link, driver: Driver) {
-        let key = self.next.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn run(self: &Arc<Self>, link: Link, driver: Driver, origin: Origin) {
+        let key = link.id();
         let mut open = self.lock();
         if open.draining {
             link.go_away(Code::Draining, SHUTTING_DOWN);
         }
-        open.links.insert(key, link);
+        open.handshaking.push_back(key);
+        if open.handshaking.len() > Self::HANDSHAKING_MAX {
+            let oldest = open.handshaking.pop_front();
+            if let Some(slow) = oldest.and_then(|oldest| open.links.get(&oldest)) {
+                slow.close();
+            }
+        }
+        *open.per_origin.entry(origin.clone()).or_default() += 1;
+        open.links.insert(key, link.clone());
         drop(open);
         let membership = Membership {
             connections: Arc::clone(self),
             key,
+            origin,
         };
         tokio::spawn(async move {
+            let mut driver = pin!(driver);
+            race(driver.as_mut(), link.established()).await;
+            membership
+                .connections
+                .lock()
+                .handshaking
+                .retain(|&other| other != key);
+            drop(link);
             driver.await;
             drop(membership);
         });
@@ -87,6 +135,11 @@ impl Connections {
         self.lock().links.len()
     }
 
+    /// Connections of one origin.
+    pub(super) fn from(&self, origin: &Origin) -> usize {
+        self.lock().per_origin.get(origin).copied().unwrap_or(0)
+    }
+
     pub(super) fn calls(&self) -> usize {
         self.router.calls()
     }
@@ -102,12 +155,20 @@ const SHUTTING_DOWN: &str = "the server is shutting down";
 struct Membership {
     connections: Arc<Connections>,
     key: u64,
+    origin: Origin,
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
         let mut open = self.connections.lock();
         open.links.remove(&self.key);
+        open.handshaking.retain(|&other| other != self.key);
+        if let Some(count) = open.per_origin.get_mut(&self.origin) {
+            *count -= 1;
+            if *count == 0 {
+                open.per_origin.remove(&self.origin);
+            }
+        }
         if open.links.is_empty() {
             self.connections.emptied.notify_waiters();
         }
