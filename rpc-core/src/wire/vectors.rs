@@ -209,3 +209,25 @@ fn connection() {
         },
     );
 }
+
+#[test]
+fn the_table_of_codes_is_the_codes() {
+    for wire in 1..=21 {
+        let row = format!("| {wire} | {:?} |", Code::from_wire(wire));
+        assert!(PROTOCOL.contains(&row), "PROTOCOL.md has no row {row}");
+        assert_eq!(Code::from_wire(wire).to_wire(), wire);
+    }
+    assert_eq!(Code::from_wire(22), Code::Internal, "a new code needs a row");
+}
+
+#[test]
+fn every_vector_is_tested() {
+    let tests = include_str!("vectors.rs");
+    for name in PROTOCOL.split("```vector ").skip(1) {
+        let name = name.split('\n').next().unwrap();
+        assert!(
+            tests.contains(&format!("\"{name}\"")),
+            "no test reads {name}"
+        );
+    }
+}
