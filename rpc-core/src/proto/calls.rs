@@ -244,6 +244,11 @@ impl Calls {
         self.queued
     }
 
+    #[cfg(test)]
+    pub(super) fn queue_len(&self) -> usize {
+        self.queue.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.table.is_empty()
     }

@@ -389,6 +389,22 @@ impl Connection {
         self.calls.in_flight().saturating_add(self.calls.queued())
     }
 
+    /// What must stay bounded or conserved, for tests to look at.
+    #[cfg(test)]
+    pub(super) fn audit(&self) -> Audit {
+        Audit {
+            calls: self.calls_in_flight(),
+            queue: self.calls.queue_len(),
+            served: self.served.len(),
+            frames: self.outbox.frames_len(),
+            bulk: self.outbox.bulk_len(),
+            replies: self.outbox.replies(),
+            events: self.events.len(),
+            credit: self.credit.balance(),
+            is_conserved: self.credit.is_conserved(),
+        }
+    }
+
     fn is_busy(&self) -> bool {
         !self.calls.is_empty() || self.served.len() > 0
     }
@@ -888,6 +904,29 @@ impl Connection {
             self.outbox.bulk(id, true, rest);
         }
     }
+}
+
+/// See [`Connection::audit`].
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Audit {
+    /// Calls of ours that have not ended.
+    pub(super) calls: usize,
+    /// Numbers in the queue of calls, dead ones included.
+    pub(super) queue: usize,
+    /// Calls of the peer's that hold a place.
+    pub(super) served: usize,
+    /// Bytes of small frames not handed out.
+    pub(super) frames: usize,
+    /// Messages of which chunks are left.
+    pub(super) bulk: usize,
+    /// Bytes of replies that the peer has not taken.
+    pub(super) replies: usize,
+    /// Events not polled.
+    pub(super) events: usize,
+    /// What we may send, and what the peer may.
+    pub(super) credit: (u64, u64),
+    pub(super) is_conserved: bool,
 }
 
 fn late_arrival() -> Error {

@@ -76,6 +76,12 @@ impl Credit {
         Some(bytes)
     }
 
+    /// What we may send, and what the peer may.
+    #[cfg(test)]
+    pub(super) fn balance(&self) -> (u64, u64) {
+        (self.send, self.granted)
+    }
+
     #[cfg(test)]
     pub(super) fn is_conserved(&self) -> bool {
         self.granted + u64::from(self.owed) <= u64::from(self.window)

@@ -31,6 +31,9 @@ mod served;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+use connection::Audit;
+
 pub(crate) use calls::Call;
 pub(crate) use connection::Connection;
 pub(crate) use event::Event;

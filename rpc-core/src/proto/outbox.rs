@@ -84,6 +84,11 @@ impl Outbox {
         self.frames.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn bulk_len(&self) -> usize {
+        self.bulk.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty() && self.bulk.is_empty()
     }

@@ -217,7 +217,11 @@ fn the_table_of_codes_is_the_codes() {
         assert!(PROTOCOL.contains(&row), "PROTOCOL.md has no row {row}");
         assert_eq!(Code::from_wire(wire).to_wire(), wire);
     }
-    assert_eq!(Code::from_wire(22), Code::Internal, "a new code needs a row");
+    assert_eq!(
+        Code::from_wire(22),
+        Code::Internal,
+        "a new code needs a row"
+    );
 }
 
 #[test]
