@@ -289,6 +289,8 @@ impl Connection {
                 self.outbox.frame(&Frame::Answer(refused));
             }
         }
+        self.ready_due = None;
+        self.pong = None;
         let never_accepted = matches!(fault, Fault::Refused { .. } | Fault::WrongInstance);
         for id in self.calls.above(0) {
             let unsent = self.outbox.has(id, false);
@@ -306,6 +308,8 @@ impl Connection {
         for id in self.served.ids() {
             self.stop(id);
         }
+        // A call that counts as not run must not be completed after all.
+        self.outbox.abandon();
         self.events.push_back(Event::Closed(fault));
     }
 
@@ -322,7 +326,11 @@ impl Connection {
         if let Some(number) = self.pong.take() {
             self.outbox.frame(&Frame::Pong(number));
         }
-        if let Some(bytes) = self.credit.grant() {
+        let grant = match self.closed {
+            true => None,
+            false => self.credit.grant(),
+        };
+        if let Some(bytes) = grant {
             self.outbox.frame(&Frame::Credit {
                 id: 0,
                 bytes,

@@ -67,6 +67,12 @@ impl Outbox {
         self.replies = self.replies.saturating_sub(freed);
     }
 
+    /// Forgets what is left of all messages.
+    pub(super) fn abandon(&mut self) {
+        self.bulk.clear();
+        self.replies = 0;
+    }
+
     /// Whether part of a message has not been handed out, so that the peer cannot have all of it.
     pub(super) fn has(&self, id: CallId, callee: bool) -> bool {
         self.bulk

@@ -207,6 +207,31 @@ fn a_lost_connection_says_how_far_each_call_had_come() {
 }
 
 #[test]
+fn what_is_reported_as_not_run_is_not_sent_after_all() {
+    let mut pair = Pair::established();
+    let id = pair.client.call(zeros(3 << 20));
+    pair.step();
+    pair.client.connection.close(Fault::Closed);
+    assert_eq!(
+        verdict(pair.client.reply(id)),
+        (Code::Disconnected, Executed::No)
+    );
+    pair.drive();
+    assert!(pair.server.requests.is_empty(), "the call ran");
+    assert_eq!(pair.client.audit().bulk, 0);
+}
+
+#[test]
+fn nothing_follows_the_farewell() {
+    let mut pair = Pair::new();
+    pair.drive();
+    pair.client.said();
+    pair.client.hear(&Frame::Ping(1));
+    pair.client.hear_bytes(&[0xff; 16]);
+    assert_eq!(pair.client.summary(), ["GO_AWAY 0"]);
+}
+
+#[test]
 fn handlers_are_dropped_with_the_connection_and_their_places_kept_until_then() {
     let mut pair = Pair::established();
     pair.client.call("hi");
