@@ -24,8 +24,8 @@ pub(crate) struct Call {
 pub(super) struct Calls {
     last: u64,
     table: ById<Entry>,
-    /// Calls that wait for a place in flight, oldest first. A call that ended while waiting is
-    /// still named here and is skipped when its turn comes.
+    /// Calls that wait for a place in flight, oldest first. A call that ended while waiting may
+    /// still be named here and is skipped when its turn comes.
     queue: VecDeque<CallId>,
     queued: usize,
     /// No deadline in the table is before it. It is not moved when a call ends, so now and then it
@@ -138,6 +138,7 @@ impl Calls {
         let progress = entry.state.progress();
         if progress == Progress::Queued {
             self.queued = self.queued.saturating_sub(1);
+            self.compact();
         } else {
             if self.cancelled.len() >= Self::CANCELLED_MAX {
                 self.cancelled.pop_front();
@@ -145,6 +146,17 @@ impl Calls {
             self.cancelled.push_back(id);
         }
         Some(progress)
+    }
+
+    /// Drops the dead from the queue once they are the most of it, so that a queue which does not
+    /// move stays as small as the calls in it, at no more than a constant cost for each.
+    fn compact(&mut self) {
+        // Below this length a look through the queue is not worth it.
+        const SMALL: usize = 64;
+        if self.queue.len() > self.queued.saturating_mul(2).saturating_add(SMALL) {
+            let table = &self.table;
+            self.queue.retain(|id| table.contains_key(id));
+        }
     }
 
     /// The first frame of a reply.

@@ -147,6 +147,21 @@ fn a_reply_in_chunks_behind_a_cancel_is_taken_too() {
 }
 
 #[test]
+fn row_56_calls_that_end_in_the_queue_leave_nothing_behind() {
+    let mut client = Side::client(|_| ());
+    for _ in 0..257 {
+        client.call("a place, and the head of the queue, for good");
+    }
+    client.said();
+    for _ in 0..100_000 {
+        let id = client.call("hi");
+        client.cancel(id);
+    }
+    assert_eq!(client.audit().calls, 257);
+    assert!(client.audit().queue < 200, "{:?}", client.audit());
+}
+
+#[test]
 fn a_cancelled_call_that_the_connection_takes_with_it_is_silent() {
     let mut pair = Pair::established();
     let cancelled = pair.client.call("hi");
