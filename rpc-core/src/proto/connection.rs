@@ -171,6 +171,8 @@ impl Connection {
                 "the time allowed to the call is over",
             );
         }
+        // They may have left places.
+        self.send_calls(now);
         for id in self.served.late(now) {
             if self.stop(id) == Some(Stopped::Unstarted) {
                 self.refuse(id, late_arrival());

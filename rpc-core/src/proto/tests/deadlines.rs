@@ -134,6 +134,18 @@ fn a_call_that_is_late_in_the_queue_is_not_sent() {
 }
 
 #[test]
+fn a_place_that_a_late_call_leaves_is_taken_at_once() {
+    let mut pair = Pair::established_with(|setup| setup.server.calls = 1);
+    pair.client.call_within(SECOND, "first");
+    pair.client.call_within(SECOND * 5, "second");
+    pair.advance(SECOND);
+    assert_eq!(
+        pair.client.summary(),
+        ["REQUEST 1", "CANCEL 1", "REQUEST 2"]
+    );
+}
+
+#[test]
 fn a_call_that_is_late_half_sent_did_not_run() {
     let mut client = Side::client(|_| ());
     let id = client.call_within(SECOND, zeros(3 << 20));
