@@ -67,8 +67,8 @@ pub(super) enum Arrival {
     Ended(Reply),
     /// More chunks will come.
     Continues,
-    /// The reply, or all replies under assembly, are over the limit; the call ended.
-    TooLarge,
+    /// The reply is over the limit; the call ended, and more of the reply may be on its way.
+    TooLarge { more: bool },
     /// The call ended a moment ago and the peer could not know.
     Late,
     /// There is no such call.
@@ -159,13 +159,22 @@ impl Calls {
         }
     }
 
-    /// The first frame of a reply.
-    pub(super) fn response(&mut self, id: CallId, reply: Reply, more: bool) -> Arrival {
+    /// The first frame of a reply of at most `limit` bytes.
+    pub(super) fn response(
+        &mut self,
+        id: CallId,
+        reply: Reply,
+        more: bool,
+        limit: usize,
+    ) -> Arrival {
         match self.table.get_mut(&id) {
             Some(Entry {
                 state: state @ State::Sent,
                 ..
             }) => {
+                if reply.payload().len() > limit {
+                    return self.too_large(id, more);
+                }
                 if more {
                     let assembly = Assembly::new(&Bytes::copy_from_slice(reply.payload()));
                     *state = State::Receiving {
@@ -192,8 +201,7 @@ impl Calls {
                 ..
             }) => {
                 if assembly.len().saturating_add(chunk.len()) > limit {
-                    self.end(id);
-                    return Arrival::TooLarge;
+                    return self.too_large(id, more);
                 }
                 assembly.push(chunk);
                 if more {
@@ -263,6 +271,15 @@ impl Calls {
 
     pub(super) fn is_empty(&self) -> bool {
         self.table.is_empty()
+    }
+
+    fn too_large(&mut self, id: CallId, more: bool) -> Arrival {
+        if more {
+            self.end(id);
+        } else {
+            self.table.remove(&id);
+        }
+        Arrival::TooLarge { more }
     }
 
     fn late_or_stray(&self, id: CallId) -> Arrival {

@@ -544,7 +544,8 @@ impl Connection {
                 stream,
             } => self.handle_request(now, CallId(id), head, payload, more, stream),
             Frame::Response { id, reply, more } => {
-                let arrival = self.calls.response(CallId(id), reply, more);
+                let limit = self.limits.message;
+                let arrival = self.calls.response(CallId(id), reply, more, limit);
                 self.handle_reply(now, CallId(id), arrival)
             }
             Frame::Chunk {
@@ -628,6 +629,8 @@ impl Connection {
         } else if stream {
             let error = Error::new(Code::Unimplemented, "this version does not serve streams");
             self.refuse(id, error);
+        } else if payload.len() > self.limits.message {
+            self.refuse(id, too_large(self.limits.message));
         } else if more {
             self.served.begin(id, deadline, head, &payload);
         } else {
@@ -650,8 +653,7 @@ impl Connection {
             served::Arrival::Complete(complete) => self.start(complete),
             served::Arrival::Continues | served::Arrival::Late => {}
             served::Arrival::TooLarge => {
-                let text = format!("the request has more than {message} bytes, the server's limit");
-                self.refuse(id, Error::new(Code::TooLarge, text));
+                self.refuse(id, too_large(message));
             }
             served::Arrival::Crowded => {
                 let text = format!("{assembly} bytes of requests are arriving already, the limit");
@@ -675,7 +677,8 @@ impl Connection {
                 self.send_calls(now);
             }
             calls::Arrival::Continues | calls::Arrival::Late => {}
-            calls::Arrival::TooLarge => {
+            calls::Arrival::TooLarge { more } => {
+                self.outbox.forget(id, false);
                 let limit = self.limits.message;
                 let error = Error::new(
                     Code::TooLarge,
@@ -683,7 +686,9 @@ impl Connection {
                 )
                 .with_hint("raise the limit on messages, or ask for less at once")
                 .with_executed(Executed::Yes);
-                self.outbox.frame(&Frame::Cancel { id: id.0 });
+                if more {
+                    self.outbox.frame(&Frame::Cancel { id: id.0 });
+                }
                 self.events.push_back(Event::Response {
                     id,
                     reply: Reply::Failure(error),
@@ -941,6 +946,11 @@ pub(super) struct Audit {
 
 fn late_arrival() -> Error {
     Error::new(Code::DeadlineExceeded, "the call was late when it arrived")
+}
+
+fn too_large(limit: usize) -> Error {
+    let text = format!("the request has more than {limit} bytes, the server's limit");
+    Error::new(Code::TooLarge, text)
 }
 
 /// `now + wait`, or `now` where that is beyond what the clock can express.

@@ -198,6 +198,33 @@ fn row_56_a_reply_that_grows_over_the_limit_is_refused() {
 }
 
 #[test]
+fn row_01_a_request_over_the_limit_in_one_frame_is_refused() {
+    let mut server = Side::server(|limits| limits.message = 1000);
+    server.hear(&super::pair::request(1, zeros(1001)));
+    server.hear(&request_more(2, zeros(1001)));
+    assert_eq!(server.summary(), ["RESPONSE 1", "RESPONSE 2"]);
+    assert!(server.requests.is_empty());
+    assert_eq!(server.audit().served, 0);
+    server.hear(&super::pair::request(3, zeros(1000)));
+    assert_eq!(server.requests.len(), 1);
+}
+
+#[test]
+fn row_56_a_reply_over_the_limit_in_one_frame_is_refused() {
+    let mut client = Side::client(|limits| limits.message = 1000);
+    let [whole, begun, fits] = [(); 3].map(|()| client.call("hi"));
+    client.said();
+    client.hear(&response(whole.0, zeros(1001), false));
+    client.hear(&response(begun.0, zeros(1001), true));
+    client.hear(&response(fits.0, zeros(1000), false));
+    let too_large = (Code::TooLarge, Executed::Yes);
+    assert_eq!(verdict(client.reply(whole)), too_large);
+    assert_eq!(verdict(client.reply(begun)), too_large);
+    assert_eq!(client.reply(fits), Reply::Value(zeros(1000)));
+    assert_eq!(client.summary(), ["CANCEL 2"], "the first is over anyway");
+}
+
+#[test]
 fn row_12_all_requests_under_assembly_have_one_limit() {
     let mut server = Side::server(|limits| {
         limits.message = 200_000;
