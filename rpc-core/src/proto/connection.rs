@@ -33,8 +33,9 @@ use crate::wire::{
 /// - **Questions** that change nothing.
 ///
 /// The one rule: after any input or command, drain the output, in this order: `poll_event` until
-/// `None`, `poll_transmit` until it adds nothing, then ask `poll_timeout` when to call
-/// `handle_timeout` next. Nothing is lost by draining late, but nothing moves until then.
+/// `None`, `poll_transmit` until it adds nothing, `poll_event` once more, because bytes that leave
+/// may set requests free that waited for it, then ask `poll_timeout` when to call `handle_timeout`
+/// next. Nothing is lost by draining late, but nothing moves until then.
 ///
 /// No method fails because of what a peer sent. A peer that breaks the protocol ends the
 /// connection: every call of ours gets an [`Event::Response`], every call of theirs an
@@ -136,7 +137,7 @@ impl Connection {
         while !self.closed {
             let frame = match self.decoder.next(buffer) {
                 Ok(Some(frame)) => frame,
-                Ok(None) => return,
+                Ok(None) => return self.release_held(),
                 Err(malformed) => return self.close(malformed.into()),
             };
             if let Err(fault) = self.handle_frame(now, frame) {

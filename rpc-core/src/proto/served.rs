@@ -1,5 +1,6 @@
 //! The calls that the peer makes.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ pub(super) struct Served {
     earliest: Option<Instant>,
     /// Bytes of requests under assembly.
     assembling: usize,
+    /// Which calls of the table are held; the oldest is released first.
+    held: BTreeSet<CallId>,
 }
 
 #[derive(Debug)]
@@ -103,6 +106,9 @@ impl Served {
         head: RequestHead,
         payload: Bytes,
     ) {
+        // Its own bytes: a request that waits must not keep the buffer that it was read into.
+        let payload = Bytes::copy_from_slice(&payload);
+        self.held.insert(id);
         self.insert(id, deadline, State::Held { head, payload });
     }
 
@@ -164,12 +170,7 @@ impl Served {
 
     /// A held request that may run now; it counts as running.
     pub(super) fn release(&mut self) -> Option<Complete> {
-        // The oldest first. Held calls are few and rare, so a search is enough.
-        let held = self
-            .table
-            .iter()
-            .filter(|(_, entry)| matches!(entry.state, State::Held { .. }));
-        let id = held.map(|(id, _)| *id).min()?;
+        let id = self.held.pop_first()?;
         let entry = self.table.get_mut(&id)?;
         let deadline = entry.deadline;
         match std::mem::replace(&mut entry.state, State::Running) {
@@ -256,8 +257,14 @@ impl Served {
 
     fn remove(&mut self, id: CallId) -> Option<Entry> {
         let entry = self.table.remove(&id)?;
-        if let State::Receiving { assembly, .. } = &entry.state {
-            self.assembling = self.assembling.saturating_sub(assembly.len());
+        match &entry.state {
+            State::Receiving { assembly, .. } => {
+                self.assembling = self.assembling.saturating_sub(assembly.len());
+            }
+            State::Held { .. } => {
+                self.held.remove(&id);
+            }
+            State::Running | State::Aborted => {}
         }
         Some(entry)
     }
