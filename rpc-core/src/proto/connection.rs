@@ -616,7 +616,10 @@ impl Connection {
         }
         let allowed = Duration::from_millis(head.timeout_ms.into()).min(self.limits.deadline_max);
         let deadline = later(now, allowed);
-        let running = u32::try_from(self.served.len()).unwrap_or(u32::MAX);
+        // A reply that waits for credit keeps its call's place, so that a peer which reads in
+        // trickles cannot pile up more replies than it may have calls.
+        let running = self.served.len().saturating_add(self.outbox.bulk_replies());
+        let running = u32::try_from(running).unwrap_or(u32::MAX);
         if running >= self.limits.calls {
             if self.outbox.replies() > self.limits.out_queue {
                 return Err(Fault::Violation(
@@ -856,7 +859,7 @@ impl Connection {
             deadline,
             payload,
         } = complete;
-        if self.outbox.replies() > self.limits.out_queue {
+        if self.is_congested() {
             self.served.hold(id, deadline, head, payload);
         } else {
             self.served.run(id, deadline);
@@ -869,8 +872,16 @@ impl Connection {
         }
     }
 
+    /// Whether the peer takes its replies so slowly that it must not cause more of them. A peer that
+    /// still grants credit does take them, however large the replies that wait: they do not hold up
+    /// small ones.
+    fn is_congested(&self) -> bool {
+        self.outbox.frames_len() > self.limits.out_queue
+            || (self.outbox.replies() > self.limits.out_queue && self.credit.is_exhausted())
+    }
+
     fn release_held(&mut self) {
-        while self.outbox.replies() <= self.limits.out_queue {
+        while !self.is_congested() {
             let Some(Complete {
                 id,
                 head,

@@ -17,6 +17,8 @@ pub(super) struct Outbox {
     bulk: VecDeque<Bulk>,
     /// Bytes of replies in both lanes: what a peer that does not read makes us hold.
     replies: usize,
+    /// How many of the messages in `bulk` are replies.
+    bulk_replies: usize,
 }
 
 /// The rest of a large message.
@@ -50,6 +52,7 @@ impl Outbox {
     pub(super) fn bulk(&mut self, id: CallId, callee: bool, rest: Bytes) {
         if callee {
             self.replies = self.replies.saturating_add(rest.len());
+            self.bulk_replies = self.bulk_replies.saturating_add(1);
         }
         self.bulk.push_back(Bulk { id, callee, rest });
     }
@@ -61,6 +64,7 @@ impl Outbox {
             let drop = bulk.id == id && bulk.callee == callee;
             if drop && callee {
                 freed = freed.saturating_add(bulk.rest.len());
+                self.bulk_replies = self.bulk_replies.saturating_sub(1);
             }
             !drop
         });
@@ -71,6 +75,7 @@ impl Outbox {
     pub(super) fn abandon(&mut self) {
         self.bulk.clear();
         self.replies = 0;
+        self.bulk_replies = 0;
     }
 
     /// Whether part of a message has not been handed out, so that the peer cannot have all of it.
@@ -83,6 +88,11 @@ impl Outbox {
     /// Bytes of replies that the peer has not taken.
     pub(super) fn replies(&self) -> usize {
         self.replies
+    }
+
+    /// Replies of which chunks are left.
+    pub(super) fn bulk_replies(&self) -> usize {
+        self.bulk_replies
     }
 
     /// Bytes of small frames that have not been handed out.
@@ -130,6 +140,8 @@ impl Outbox {
             out.push_back(payload);
             if more {
                 self.bulk.push_back(bulk);
+            } else if callee {
+                self.bulk_replies = self.bulk_replies.saturating_sub(1);
             }
         }
         self.replies = self

@@ -74,6 +74,49 @@ fn a_small_call_waits_for_no_more_than_a_round_of_chunks() {
 }
 
 #[test]
+fn a_small_reply_overtakes_a_large_one() {
+    let mut pair = Pair::established_with(raised);
+    let large = pair.client.call("large");
+    pair.drive();
+    let request = pair.server.request();
+    pair.server
+        .respond(request.id, Reply::Value(zeros(16 * MIB)));
+    for _ in 0..6 {
+        pair.step();
+    }
+    let small = pair.client.call("small");
+    // One turn for the request, and one for the reply.
+    pair.step();
+    pair.server.respond_all();
+    pair.step();
+    assert_eq!(pair.client.reply(small), value("small"));
+    assert!(pair.client.reply_to(large).is_none(), "it is still coming");
+    pair.drive();
+    assert_eq!(pair.client.reply(large), Reply::Value(zeros(16 * MIB)));
+}
+
+#[test]
+fn row_12_a_peer_that_reads_in_trickles_keeps_its_places_taken() {
+    let mut server = Side::server(|limits| {
+        limits.calls = 4;
+        limits.out_queue = MIB;
+    });
+    for id in 1..=100 {
+        server.hear(&super::pair::request(id, "hi"));
+        for request in std::mem::take(&mut server.requests) {
+            server.respond(request.id, Reply::Value(zeros(4 * MIB)));
+        }
+        server.said();
+        server.hear(&Frame::Credit {
+            id: 0,
+            bytes: 1,
+            callee: false,
+        });
+    }
+    assert!(server.audit().replies <= 16 * MIB, "{:?}", server.audit());
+}
+
+#[test]
 fn without_credit_chunks_wait_and_small_frames_do_not() {
     let mut client = Side::client(|_| ());
     client.call(zeros(3 * MIB));
