@@ -2,6 +2,27 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::limits::Limits;
+
+/// How much may be under assembly.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// The largest message.
+    pub(super) message: usize,
+    /// All messages of one direction together.
+    pub(super) total: usize,
+}
+
+impl Bounds {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            message: limits.message,
+            // One message that keeps its own limit must always fit.
+            total: limits.assembly.max(limits.message),
+        }
+    }
+}
+
 /// Grows with the bytes received, never by what was announced.
 #[derive(Debug)]
 pub(super) struct Assembly {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::assembly::Assembly;
+use super::assembly::{Assembly, Bounds};
 use super::id::{ById, CallId};
 use crate::wire::{Metadata, Reply};
 
@@ -32,6 +32,8 @@ pub(super) struct Calls {
     /// causes one look at the table for nothing, which is cheaper than an ordered set for each call.
     earliest: Option<Instant>,
     cancelled: VecDeque<CallId>,
+    /// Bytes of replies under assembly.
+    assembling: usize,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,8 @@ pub(super) enum Arrival {
     Continues,
     /// The reply is over the limit; the call ended, and more of the reply may be on its way.
     TooLarge { more: bool },
+    /// All replies under assembly are over the limit; this call ended.
+    Crowded { more: bool },
     /// The call ended a moment ago and the peer could not know.
     Late,
     /// There is no such call.
@@ -134,7 +138,7 @@ impl Calls {
 
     /// Ends a call without a reply.
     pub(super) fn end(&mut self, id: CallId) -> Option<Progress> {
-        let entry = self.table.remove(&id)?;
+        let entry = self.remove(id)?;
         let progress = entry.state.progress();
         if progress == Progress::Queued {
             self.queued = self.queued.saturating_sub(1);
@@ -159,23 +163,31 @@ impl Calls {
         }
     }
 
-    /// The first frame of a reply of at most `limit` bytes.
+    /// The first frame of a reply.
     pub(super) fn response(
         &mut self,
         id: CallId,
         reply: Reply,
         more: bool,
-        limit: usize,
+        bounds: Bounds,
     ) -> Arrival {
+        let length = reply.payload().len();
         match self.table.get_mut(&id) {
             Some(Entry {
                 state: state @ State::Sent,
                 ..
             }) => {
-                if reply.payload().len() > limit {
-                    return self.too_large(id, more);
+                if length > bounds.message {
+                    self.break_off(id, more);
+                    return Arrival::TooLarge { more };
                 }
                 if more {
+                    let assembling = self.assembling.saturating_add(length);
+                    if assembling > bounds.total {
+                        self.break_off(id, more);
+                        return Arrival::Crowded { more };
+                    }
+                    self.assembling = assembling;
                     let assembly = Assembly::new(&Bytes::copy_from_slice(reply.payload()));
                     *state = State::Receiving {
                         reply: reply.with_payload(Bytes::new()),
@@ -183,7 +195,7 @@ impl Calls {
                     };
                     Arrival::Continues
                 } else {
-                    self.table.remove(&id);
+                    self.remove(id);
                     Arrival::Ended(reply)
                 }
             }
@@ -193,21 +205,34 @@ impl Calls {
         }
     }
 
-    /// A further frame of a reply of at most `limit` bytes.
-    pub(super) fn chunk(&mut self, id: CallId, chunk: &Bytes, more: bool, limit: usize) -> Arrival {
+    /// A further frame of a reply.
+    pub(super) fn chunk(
+        &mut self,
+        id: CallId,
+        chunk: &Bytes,
+        more: bool,
+        bounds: Bounds,
+    ) -> Arrival {
         match self.table.get_mut(&id) {
             Some(Entry {
                 state: State::Receiving { assembly, .. },
                 ..
             }) => {
-                if assembly.len().saturating_add(chunk.len()) > limit {
-                    return self.too_large(id, more);
+                if assembly.len().saturating_add(chunk.len()) > bounds.message {
+                    self.break_off(id, more);
+                    return Arrival::TooLarge { more };
+                }
+                let assembling = self.assembling.saturating_add(chunk.len());
+                if assembling > bounds.total {
+                    self.break_off(id, more);
+                    return Arrival::Crowded { more };
                 }
                 assembly.push(chunk);
+                self.assembling = assembling;
                 if more {
                     return Arrival::Continues;
                 }
-                match self.table.remove(&id).map(|entry| entry.state) {
+                match self.remove(id).map(|entry| entry.state) {
                     Some(State::Receiving { reply, assembly }) => {
                         Arrival::Ended(reply.with_payload(assembly.finish()))
                     }
@@ -273,13 +298,21 @@ impl Calls {
         self.table.is_empty()
     }
 
-    fn too_large(&mut self, id: CallId, more: bool) -> Arrival {
+    /// Ends a call in the middle of its reply, of which more may be on its way.
+    fn break_off(&mut self, id: CallId, more: bool) {
         if more {
             self.end(id);
         } else {
-            self.table.remove(&id);
+            self.remove(id);
         }
-        Arrival::TooLarge { more }
+    }
+
+    fn remove(&mut self, id: CallId) -> Option<Entry> {
+        let entry = self.table.remove(&id)?;
+        if let State::Receiving { assembly, .. } = &entry.state {
+            self.assembling = self.assembling.saturating_sub(assembly.len());
+        }
+        Some(entry)
     }
 
     fn late_or_stray(&self, id: CallId) -> Arrival {

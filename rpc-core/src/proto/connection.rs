@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
+use super::assembly::Bounds;
 use super::calls::{self, Call, Calls, Progress};
 use super::credit::Credit;
 use super::event::Event;
@@ -545,8 +546,8 @@ impl Connection {
                 stream,
             } => self.handle_request(now, CallId(id), head, payload, more, stream),
             Frame::Response { id, reply, more } => {
-                let limit = self.limits.message;
-                let arrival = self.calls.response(CallId(id), reply, more, limit);
+                let bounds = Bounds::new(&self.limits);
+                let arrival = self.calls.response(CallId(id), reply, more, bounds);
                 self.handle_reply(now, CallId(id), arrival)
             }
             Frame::Chunk {
@@ -556,9 +557,8 @@ impl Connection {
                 callee: true,
             } => {
                 self.credit.receive(payload.len())?;
-                let arrival = self
-                    .calls
-                    .chunk(CallId(id), &payload, more, self.limits.message);
+                let bounds = Bounds::new(&self.limits);
+                let arrival = self.calls.chunk(CallId(id), &payload, more, bounds);
                 self.handle_reply(now, CallId(id), arrival)
             }
             Frame::Chunk {
@@ -636,7 +636,12 @@ impl Connection {
         } else if payload.len() > self.limits.message {
             self.refuse(id, too_large(self.limits.message));
         } else if more {
-            self.served.begin(id, deadline, head, &payload);
+            let bounds = Bounds::new(&self.limits);
+            if let served::Arrival::Crowded =
+                self.served.begin(id, deadline, head, &payload, bounds)
+            {
+                self.refuse(id, crowded(bounds));
+            }
         } else {
             self.start(Complete {
                 id,
@@ -650,19 +655,14 @@ impl Connection {
 
     fn handle_request_chunk(&mut self, id: CallId, chunk: &Bytes, more: bool) -> Result<(), Fault> {
         self.credit.receive(chunk.len())?;
-        let Limits {
-            message, assembly, ..
-        } = self.limits;
-        match self.served.chunk(id, chunk, more, message, assembly) {
+        let bounds = Bounds::new(&self.limits);
+        match self.served.chunk(id, chunk, more, bounds) {
             served::Arrival::Complete(complete) => self.start(complete),
             served::Arrival::Continues | served::Arrival::Late => {}
             served::Arrival::TooLarge => {
-                self.refuse(id, too_large(message));
+                self.refuse(id, too_large(bounds.message));
             }
-            served::Arrival::Crowded => {
-                let text = format!("{assembly} bytes of requests are arriving already, the limit");
-                self.refuse(id, Error::new(Code::Overloaded, text));
-            }
+            served::Arrival::Crowded => self.refuse(id, crowded(bounds)),
             served::Arrival::Stray => return self.stray(),
         }
         Ok(())
@@ -682,26 +682,39 @@ impl Connection {
             }
             calls::Arrival::Continues | calls::Arrival::Late => {}
             calls::Arrival::TooLarge { more } => {
-                self.outbox.forget(id, false);
                 let limit = self.limits.message;
                 let error = Error::new(
                     Code::TooLarge,
                     format!("the reply has more than {limit} bytes, this client's limit"),
                 )
-                .with_hint("raise the limit on messages, or ask for less at once")
-                .with_executed(Executed::Yes);
-                if more {
-                    self.outbox.frame(&Frame::Cancel { id: id.0 });
-                }
-                self.events.push_back(Event::Response {
-                    id,
-                    reply: Reply::Failure(error),
-                });
-                self.send_calls(now);
+                .with_hint("raise the limit on messages, or ask for less at once");
+                self.break_off(now, id, error, more);
+            }
+            calls::Arrival::Crowded { more } => {
+                let limit = Bounds::new(&self.limits).total;
+                let error = Error::new(
+                    Code::Overloaded,
+                    format!("{limit} bytes of replies are arriving already, this client's limit"),
+                )
+                .with_hint("raise the limit on assembly, or make fewer large calls at once");
+                self.break_off(now, id, error, more);
             }
             calls::Arrival::Stray => return self.stray(),
         }
         Ok(())
+    }
+
+    /// Ends a call of ours in the middle of its reply.
+    fn break_off(&mut self, now: Instant, id: CallId, error: Error, more: bool) {
+        self.outbox.forget(id, false);
+        if more {
+            self.outbox.frame(&Frame::Cancel { id: id.0 });
+        }
+        self.events.push_back(Event::Response {
+            id,
+            reply: Reply::Failure(error.with_executed(Executed::Yes)),
+        });
+        self.send_calls(now);
     }
 
     fn handle_go_away(&mut self, last_id: u64, code: u8, text: String) {
@@ -963,6 +976,12 @@ fn late_arrival() -> Error {
 fn too_large(limit: usize) -> Error {
     let text = format!("the request has more than {limit} bytes, the server's limit");
     Error::new(Code::TooLarge, text)
+}
+
+fn crowded(bounds: Bounds) -> Error {
+    let limit = bounds.total;
+    let text = format!("{limit} bytes of requests are arriving already, the limit");
+    Error::new(Code::Overloaded, text)
 }
 
 /// `now + wait`, or `now` where that is beyond what the clock can express.

@@ -9,7 +9,7 @@ use super::credit::Credit;
 use crate::wire::{BODY_MAX, Frame};
 
 /// Two lanes: small frames leave at once and in order; what is left of large messages takes turns,
-/// one chunk each, under credit. A frame therefore never waits for more than the chunks of one
+/// one chunk each, under credit, a few messages at a time. A frame therefore never waits for more than the chunks of one
 /// round, however large the messages beside it are, and cancels, pings and credit need no credit.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -34,6 +34,10 @@ impl Outbox {
     /// Bytes handed out in one go: enough for a vectored write to be worth its system call, small
     /// enough for a frame that comes later to leave soon.
     const ROUND: usize = 256 * 1024;
+
+    /// Messages that take turns; the others wait for one of them to end. The receiver assembles all
+    /// of these at once, and eight of the largest are half of its default limit.
+    const TURNS: usize = 8;
 
     pub(super) fn frame(&mut self, frame: &Frame) {
         let before = self.frames.len();
@@ -120,7 +124,7 @@ impl Outbox {
         if !self.frames.is_empty() {
             out.push_back(self.frames.split().freeze());
         }
-        let turns = self.bulk.len();
+        let turns = self.bulk.len().min(Self::TURNS);
         for _ in 0..turns {
             if handed >= Self::ROUND || credit.is_exhausted() {
                 break;
@@ -139,7 +143,8 @@ impl Outbox {
             out.push_back(head.freeze());
             out.push_back(payload);
             if more {
-                self.bulk.push_back(bulk);
+                let last = self.bulk.len().min(Self::TURNS.saturating_sub(1));
+                self.bulk.insert(last, bulk);
             } else if callee {
                 self.bulk_replies = self.bulk_replies.saturating_sub(1);
             }

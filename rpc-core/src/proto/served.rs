@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::assembly::Assembly;
+use super::assembly::{Assembly, Bounds};
 use super::id::{ById, CallId};
 use crate::wire::RequestHead;
 
@@ -119,20 +119,25 @@ impl Served {
         deadline: Instant,
         head: RequestHead,
         first: &Bytes,
-    ) {
-        self.assembling = self.assembling.saturating_add(first.len());
+        bounds: Bounds,
+    ) -> Arrival {
+        let assembling = self.assembling.saturating_add(first.len());
+        if assembling > bounds.total {
+            return Arrival::Crowded;
+        }
+        self.assembling = assembling;
         let assembly = Assembly::new(first);
         self.insert(id, deadline, State::Receiving { head, assembly });
+        Arrival::Continues
     }
 
-    /// A further frame of a request of at most `limit` bytes.
+    /// A further frame of a request.
     pub(super) fn chunk(
         &mut self,
         id: CallId,
         chunk: &Bytes,
         more: bool,
-        limit: usize,
-        assembly_limit: usize,
+        bounds: Bounds,
     ) -> Arrival {
         let known = id.0 <= self.last;
         let Some(entry) = self.table.get_mut(&id) else {
@@ -141,11 +146,11 @@ impl Served {
         let State::Receiving { assembly, .. } = &mut entry.state else {
             return Arrival::Late;
         };
-        if assembly.len().saturating_add(chunk.len()) > limit {
+        if assembly.len().saturating_add(chunk.len()) > bounds.message {
             self.remove(id);
             return Arrival::TooLarge;
         }
-        if self.assembling.saturating_add(chunk.len()) > assembly_limit {
+        if self.assembling.saturating_add(chunk.len()) > bounds.total {
             self.remove(id);
             return Arrival::Crowded;
         }

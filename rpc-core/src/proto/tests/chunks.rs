@@ -295,6 +295,68 @@ fn row_12_all_requests_under_assembly_have_one_limit() {
 }
 
 #[test]
+fn row_12_first_frames_count_as_assembly_too() {
+    let mut server = Side::server(|limits| {
+        limits.message = 200_000;
+        limits.assembly = 200_000;
+    });
+    for id in 1..=4 {
+        server.hear(&request_more(id, zeros(60_000)));
+    }
+    assert_eq!(server.summary(), ["RESPONSE 4"]);
+    assert_eq!(server.audit().served, 3);
+}
+
+#[test]
+fn row_56_all_replies_under_assembly_have_one_limit() {
+    let mut client = Side::client(|limits| {
+        limits.message = 200_000;
+        limits.assembly = 200_000;
+    });
+    let [a, b] = [(); 2].map(|()| client.call("hi"));
+    client.said();
+    client.hear(&response(a.0, zeros(60_000), true));
+    client.hear(&response(b.0, zeros(60_000), true));
+    client.hear(&reply_chunk(a.0, zeros(60_000), true));
+    client.hear(&reply_chunk(b.0, zeros(60_000), true));
+    assert_eq!(verdict(client.reply(b)), (Code::Overloaded, Executed::Yes));
+    assert_eq!(client.summary(), ["CANCEL 2"]);
+    client.hear(&reply_chunk(a.0, zeros(60_000), false));
+    assert_eq!(client.reply(a), Reply::Value(zeros(180_000)));
+}
+
+#[test]
+fn row_14_any_number_of_honest_large_calls_fits_the_assembly() {
+    let mut pair = Pair::established();
+    let ids: Vec<_> = (0..64).map(|_| pair.client.call(zeros(4 * MIB))).collect();
+    pair.drive();
+    let requests = std::mem::take(&mut pair.server.requests);
+    assert_eq!(requests.len(), 64, "{:?}", pair.server.summary());
+    for request in requests {
+        pair.server
+            .respond(request.id, Reply::Value(request.payload));
+    }
+    pair.drive();
+    for id in ids {
+        assert_eq!(pair.client.reply(id), Reply::Value(zeros(4 * MIB)));
+    }
+}
+
+#[test]
+fn one_message_within_its_own_limit_always_fits_the_assembly() {
+    let mut pair = Pair::established_with(|setup| {
+        raised(setup);
+        setup.server.assembly = MIB;
+        setup.client.assembly = MIB;
+    });
+    let id = pair.client.call(zeros(16 * MIB));
+    pair.drive();
+    pair.server.respond_all();
+    pair.drive();
+    assert_eq!(pair.client.reply(id), Reply::Value(zeros(16 * MIB)));
+}
+
+#[test]
 fn row_12_a_peer_that_does_not_read_gets_no_more_handlers() {
     let mut server = Side::server(|limits| {
         limits.message = 8 * MIB;
