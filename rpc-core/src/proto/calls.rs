@@ -31,7 +31,10 @@ pub(super) struct Calls {
     /// No deadline in the table is before it. It is not moved when a call ends, so now and then it
     /// causes one look at the table for nothing, which is cheaper than an ordered set for each call.
     earliest: Option<Instant>,
-    cancelled: VecDeque<CallId>,
+    /// Calls that ended after they were sent and before their reply. So many late replies are honest
+    /// and no more. Only the number is kept: a list of names would be too short for some honest peer
+    /// or too long for some hostile one.
+    unanswered: u64,
     /// Bytes of replies under assembly.
     assembling: usize,
 }
@@ -80,9 +83,6 @@ pub(super) enum Arrival {
 }
 
 impl Calls {
-    /// How many cancelled calls are remembered, so that their late replies count as honest.
-    const CANCELLED_MAX: usize = 1024;
-
     /// Takes a call in and numbers it.
     pub(super) fn insert(&mut self, call: Call) -> CallId {
         self.last = self.last.saturating_add(1);
@@ -144,10 +144,7 @@ impl Calls {
             self.queued = self.queued.saturating_sub(1);
             self.compact();
         } else {
-            if self.cancelled.len() >= Self::CANCELLED_MAX {
-                self.cancelled.pop_front();
-            }
-            self.cancelled.push_back(id);
+            self.unanswered = self.unanswered.saturating_add(1);
         }
         Some(progress)
     }
@@ -201,7 +198,7 @@ impl Calls {
             }
             // A reply to a call that was never sent, or a second first frame.
             Some(_) => Arrival::Stray,
-            None => self.late_or_stray(id),
+            None => self.late_or_stray(id, more),
         }
     }
 
@@ -240,7 +237,7 @@ impl Calls {
                 }
             }
             Some(_) => Arrival::Stray,
-            None => self.late_or_stray(id),
+            None => self.late_or_stray(id, more),
         }
     }
 
@@ -315,12 +312,14 @@ impl Calls {
         Some(entry)
     }
 
-    fn late_or_stray(&self, id: CallId) -> Arrival {
-        if self.cancelled.contains(&id) {
-            Arrival::Late
-        } else {
-            Arrival::Stray
+    fn late_or_stray(&mut self, id: CallId, more: bool) -> Arrival {
+        if id.0 > self.last || self.unanswered == 0 {
+            return Arrival::Stray;
         }
+        if !more {
+            self.unanswered = self.unanswered.saturating_sub(1);
+        }
+        Arrival::Late
     }
 }
 

@@ -162,6 +162,34 @@ fn row_56_calls_that_end_in_the_queue_leave_nothing_behind() {
 }
 
 #[test]
+fn row_14_many_honest_late_replies_are_no_flood() {
+    let mut pair = Pair::established_with(|setup| setup.server.calls = 20_000);
+    let ids: Vec<_> = (0..20_000).map(|_| pair.client.call("hi")).collect();
+    pair.drive();
+    pair.server.respond_all();
+    for id in ids {
+        pair.client.cancel(id);
+    }
+    pair.drive();
+    assert!(pair.client.closed.is_none(), "{:?}", pair.client.closed);
+    assert_eq!(pair.echo("and on it goes"), value("and on it goes"));
+}
+
+#[test]
+fn row_09_a_cancelled_call_excuses_one_late_reply() {
+    let mut client = Side::client(|_| ());
+    let id = client.call("hi");
+    client.said();
+    client.cancel(id);
+    for _ in 0..101 {
+        client.hear(&response(id.0, "late", false));
+    }
+    assert!(client.closed.is_none());
+    client.hear(&response(id.0, "late", false));
+    assert!(matches!(client.closed, Some(Fault::Violation(_))));
+}
+
+#[test]
 fn a_cancelled_call_that_the_connection_takes_with_it_is_silent() {
     let mut pair = Pair::established();
     let cancelled = pair.client.call("hi");
