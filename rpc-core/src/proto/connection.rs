@@ -620,21 +620,26 @@ impl Connection {
         // trickles cannot pile up more replies than it may have calls.
         let running = self.served.len().saturating_add(self.outbox.bulk_replies());
         let running = u32::try_from(running).unwrap_or(u32::MAX);
-        if running >= self.limits.calls {
-            if self.outbox.replies() > self.limits.out_queue {
+        let refusal = if running >= self.limits.calls {
+            let text = format!("{running} calls are in flight on this connection, the limit");
+            Some(Error::new(Code::Overloaded, text))
+        } else if head.timeout_ms == 0 {
+            Some(late_arrival())
+        } else if stream {
+            let text = "this version does not serve streams";
+            Some(Error::new(Code::Unimplemented, text))
+        } else if payload.len() > self.limits.message {
+            Some(too_large(self.limits.message))
+        } else {
+            None
+        };
+        if let Some(error) = refusal {
+            if self.outbox.frames_len() > self.limits.out_queue {
                 return Err(Fault::Violation(
-                    "calls beyond the limit from a peer that does not read",
+                    "calls that must be refused from a peer that does not read",
                 ));
             }
-            let text = format!("{running} calls are in flight on this connection, the limit");
-            self.refuse(id, Error::new(Code::Overloaded, text));
-        } else if head.timeout_ms == 0 {
-            self.refuse(id, late_arrival());
-        } else if stream {
-            let error = Error::new(Code::Unimplemented, "this version does not serve streams");
             self.refuse(id, error);
-        } else if payload.len() > self.limits.message {
-            self.refuse(id, too_large(self.limits.message));
         } else if more {
             let bounds = Bounds::new(&self.limits);
             if let served::Arrival::Crowded =

@@ -196,6 +196,41 @@ fn row_09_a_second_beginning_of_a_reply_is_a_stray() {
 }
 
 #[test]
+fn row_15_refusals_for_a_peer_that_does_not_read_have_an_end() {
+    let refused: [fn(u64) -> Frame; 3] = [
+        |id| request_in(id, 0, "late already"),
+        |id| match request(id, "hi") {
+            Frame::Request {
+                id,
+                head,
+                payload,
+                more,
+                ..
+            } => Frame::Request {
+                id,
+                head,
+                payload,
+                more,
+                stream: true,
+            },
+            other => other,
+        },
+        |id| request(id, zeros(2000)),
+    ];
+    for refused in refused {
+        let mut server = Side::server(|limits| {
+            limits.out_queue = 10_000;
+            limits.message = 1000;
+        });
+        for id in 1..=10_000 {
+            server.hear(&refused(id));
+        }
+        assert!(violated(&server));
+        assert!(server.audit().frames < 20_000, "{:?}", server.audit());
+    }
+}
+
+#[test]
 fn row_16_more_chunk_bytes_than_were_granted() {
     both(|side| {
         side.hear(&request_more(1, ""));
