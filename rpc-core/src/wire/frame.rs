@@ -83,10 +83,17 @@ impl Frame {
             kind::RESPONSE => flag::MORE,
             kind::CHUNK | kind::ITEM => flag::MORE | flag::CALLEE,
             kind::END | kind::CREDIT => flag::CALLEE,
-            _ => 0,
+            kind::HELLO | kind::ANSWER | kind::READY | kind::CANCEL => 0,
+            kind::PING | kind::PONG | kind::GO_AWAY => 0,
+            _ => return Err(Malformed::Kind(kind)),
         };
         if flags & !allowed != 0 {
             return Err(Malformed::Flags { kind, flags });
+        }
+        let of_call = (kind::REQUEST..=kind::END).contains(&kind);
+        let of_connection = !of_call && kind != kind::CREDIT;
+        if (of_call && id == 0) || (of_connection && id != 0) {
+            return Err(Malformed::CallId { kind, id });
         }
         let more = flags & flag::MORE != 0;
         let callee = flags & flag::CALLEE != 0;
@@ -124,6 +131,8 @@ impl Frame {
                 reply: Reply::parse(body)?,
                 more,
             }),
+            // It would cost its sender no credit, however many there are.
+            kind::CHUNK if body.is_empty() => Err(body.malformed("a chunk without a byte")),
             kind::CHUNK => Ok(Self::Chunk {
                 id,
                 payload: body.rest(),

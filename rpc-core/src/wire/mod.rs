@@ -68,6 +68,8 @@ pub(crate) enum Malformed {
     Kind(u8),
     /// Flags that this kind does not have, or a reserved field that is not zero.
     Flags { kind: u8, flags: u8 },
+    /// A call number of 0 where the kind concerns a call, or another where it does not.
+    CallId { kind: u8, id: u64 },
     /// A body ends before its last field, or goes on after it.
     Body { kind: u8, what: &'static str },
 }
@@ -86,6 +88,9 @@ impl fmt::Display for Malformed {
             Self::Kind(kind) => write!(f, "unknown frame kind {kind:#04x}"),
             Self::Flags { kind, flags } => {
                 write!(f, "frame kind {kind:#04x} with unknown flags {flags:#04x}")
+            }
+            Self::CallId { kind, id } => {
+                write!(f, "frame kind {kind:#04x} cannot have the call number {id}")
             }
             Self::Body { kind, what } => write!(f, "frame kind {kind:#04x}: {what}"),
         }

@@ -196,6 +196,47 @@ fn row_09_a_second_beginning_of_a_reply_is_a_stray() {
 }
 
 #[test]
+fn row_08_a_frame_of_a_call_needs_its_number() {
+    let frames = [
+        response(0, "hi", false),
+        chunk(0, "hi", false),
+        Frame::Cancel { id: 0 },
+        Frame::Item {
+            id: 0,
+            payload: "hi".into(),
+            more: false,
+            callee: false,
+        },
+    ];
+    for frame in frames {
+        both(|side| {
+            side.hear(&frame);
+            assert!(violated(side), "{frame:?}");
+        });
+    }
+}
+
+#[test]
+fn row_15_a_frame_of_the_connection_has_no_number() {
+    both(|side| {
+        let ping = [
+            8, 0, 0, 0, 0x20, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0,
+        ];
+        side.hear_bytes(&ping);
+        assert!(violated(side));
+    });
+}
+
+#[test]
+fn row_15_chunks_without_a_byte_are_not_free() {
+    both(|side| {
+        side.hear(&request_more(1, "hi"));
+        side.hear(&chunk(1, "", true));
+        assert!(violated(side));
+    });
+}
+
+#[test]
 fn row_15_refusals_for_a_peer_that_does_not_read_have_an_end() {
     let refused: [fn(u64) -> Frame; 3] = [
         |id| request_in(id, 0, "late already"),
