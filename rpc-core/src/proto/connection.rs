@@ -577,8 +577,18 @@ impl Connection {
                 Ok(())
             }
             Frame::Credit { id: 0, bytes, .. } => self.credit.replenish(bytes),
-            // No stream is ever open in this version, so these name none.
-            Frame::Credit { .. } | Frame::Item { .. } | Frame::End { .. } => self.stray(),
+            Frame::Item {
+                id,
+                payload,
+                callee,
+                ..
+            } => {
+                self.credit.receive(payload.len().max(1))?;
+                self.handle_stream(CallId(id), callee)
+            }
+            Frame::Credit { id, callee, .. } | Frame::End { id, callee, .. } => {
+                self.handle_stream(CallId(id), callee)
+            }
             Frame::Ping(number) => {
                 self.pong = Some(number);
                 Ok(())
@@ -671,6 +681,15 @@ impl Connection {
             served::Arrival::Stray => return self.stray(),
         }
         Ok(())
+    }
+
+    /// A frame of a stream. This side opens none and refuses those that are opened to it, but the
+    /// caller may have sent the first items before it could know.
+    fn handle_stream(&mut self, id: CallId, callee: bool) -> Result<(), Fault> {
+        if !callee && id.0 <= self.served.last() {
+            return Ok(());
+        }
+        self.stray()
     }
 
     fn handle_reply(

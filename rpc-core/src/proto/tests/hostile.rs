@@ -320,6 +320,36 @@ fn row_16_credit_beyond_all_windows() {
 const PARAMETERS_WINDOW: u32 = super::pair::PARAMETERS.connection_window;
 
 #[test]
+fn row_16_items_of_a_refused_stream_are_taken_but_paid_for() {
+    let item = |payload| Frame::Item {
+        id: 1,
+        payload,
+        more: false,
+        callee: false,
+    };
+    both(|side| {
+        let mut opening = request(1, "hi");
+        if let Frame::Request { stream, .. } = &mut opening {
+            *stream = true;
+        }
+        side.hear(&opening);
+        for _ in 0..1000 {
+            side.hear(&item("x".into()));
+        }
+        side.hear(&Frame::End {
+            id: 1,
+            reply: Reply::Value("".into()),
+            callee: false,
+        });
+        assert!(side.closed.is_none(), "{:?}", side.closed);
+        for _ in 0..16 {
+            side.hear(&item(zeros(65_536)));
+        }
+        assert!(violated(side));
+    });
+}
+
+#[test]
 fn row_17_metadata_over_its_limits_ends_the_connection() {
     both(|side| {
         let mut body = vec![0; 20];
