@@ -65,8 +65,10 @@ pub(crate) struct Connection {
     strays: u32,
     /// We sent go-away: calls above this number do not run.
     leaving: Option<u64>,
-    /// The peer sent go-away.
-    draining: bool,
+    /// The go-away to be sent once the answer is here.
+    unsaid: Option<Frame>,
+    /// The peer sent go-away: it does not run calls of ours above this number.
+    draining: Option<u64>,
     /// What the peer said when it gave us up.
     dismissal: Option<(u8, String)>,
     closed: bool,
@@ -124,7 +126,8 @@ impl Connection {
             pong: None,
             strays: 0,
             leaving: None,
-            draining: false,
+            unsaid: None,
+            draining: None,
             dismissal: None,
             closed: false,
         }
@@ -204,7 +207,7 @@ impl Connection {
         if self.closed {
             return Err(Fault::Closed.to_error());
         }
-        if self.draining || self.leaving.is_some() {
+        if self.draining.is_some() || self.leaving.is_some() {
             return Err(Error::new(
                 Code::Draining,
                 "the connection takes no new calls",
@@ -257,16 +260,17 @@ impl Connection {
         }
         let last_id = self.served.last();
         self.leaving = Some(last_id);
-        // Before the answer there is nobody to tell: the answer itself will refuse.
-        if self.terms.is_some() {
-            let text = text.to_owned();
-            self.outbox.frame(&Frame::GoAway {
-                last_id,
-                code: code.to_wire(),
-                text,
-            });
-        } else if matches!(self.handshake, Handshake::AwaitHello { .. }) {
-            self.opening.refuse = Some((Code::Draining, "the server is shutting down"));
+        let frame = Frame::GoAway {
+            last_id,
+            code: code.to_wire(),
+            text: text.to_owned(),
+        };
+        match self.handshake {
+            Handshake::AwaitHello { .. } => {
+                self.opening.refuse = Some((Code::Draining, "the server is shutting down"));
+            }
+            Handshake::AwaitAnswer { .. } => self.unsaid = Some(frame),
+            Handshake::AwaitReady { .. } | Handshake::Established => self.outbox.frame(&frame),
         }
     }
 
@@ -276,7 +280,8 @@ impl Connection {
             return;
         }
         if let Some((code, text)) = fault.verdict() {
-            let last_id = self.served.last();
+            // Calls that came after a go-away were passed over: its number must not rise.
+            let last_id = self.leaving.unwrap_or_else(|| self.served.last());
             if self.terms.is_some() {
                 self.outbox.frame(&Frame::GoAway {
                     last_id,
@@ -385,7 +390,7 @@ impl Connection {
 
     /// Whether new calls are refused.
     pub(crate) fn is_draining(&self) -> bool {
-        self.closed || self.draining || self.leaving.is_some()
+        self.closed || self.draining.is_some() || self.leaving.is_some()
     }
 
     /// Whether the connection has said goodbye and finished all that it had begun.
@@ -519,6 +524,9 @@ impl Connection {
             peer,
             instance,
         });
+        if let Some(go_away) = self.unsaid.take() {
+            self.outbox.frame(&go_away);
+        }
         self.establish();
         self.send_calls(now);
         Ok(())
@@ -745,19 +753,27 @@ impl Connection {
         if Code::from_wire(code) != Code::Draining {
             self.dismissal = Some((code, text.clone()));
         }
-        self.draining = true;
+        if self.draining.is_none() {
+            self.events.push_back(Event::Draining);
+        }
+        // No new calls are made from here on, so only a lower number has anything to say.
+        if self.draining.is_some_and(|before| before <= last_id) {
+            return;
+        }
+        self.draining = Some(last_id);
         for id in self.calls.above(last_id) {
-            self.forget(id);
-            let error = Error::new(
-                Code::Draining,
-                format!("the peer takes no new calls: {text}"),
-            );
+            // A peer that has begun to reply contradicts itself; what it did is the safer answer.
+            let executed = match self.forget(id) {
+                Some(Progress::Receiving) => Executed::Yes,
+                _ => Executed::No,
+            };
+            let text = format!("the peer takes no new calls: {text}");
+            let error = Error::new(Code::Draining, text).with_executed(executed);
             self.events.push_back(Event::Response {
                 id,
                 reply: Reply::Failure(error),
             });
         }
-        self.events.push_back(Event::Draining);
     }
 
     fn stray(&mut self) -> Result<(), Fault> {

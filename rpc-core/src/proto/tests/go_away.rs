@@ -161,6 +161,52 @@ fn a_farewell_names_the_reason() {
 }
 
 #[test]
+fn the_last_call_never_rises() {
+    let mut server = Side::server(|_| ());
+    server.hear(&request(1, "hi"));
+    server.go_away();
+    server.hear(&request(2, "passed over"));
+    server.hear_bytes(&[0xff; 16]);
+    assert_eq!(server.summary(), ["GO_AWAY 1", "GO_AWAY 1"]);
+}
+
+#[test]
+fn a_client_that_goes_before_the_answer_says_so_after_it() {
+    let mut pair = Pair::new();
+    pair.client.go_away();
+    pair.drive();
+    assert_eq!(pair.client.summary(), ["HELLO", "GO_AWAY 0", "READY"]);
+    assert!(pair.server.draining);
+    let error = pair.server.try_call(pair.server.now + SECOND, "hi");
+    assert_eq!(error.unwrap_err().code(), Code::Draining);
+}
+
+#[test]
+fn a_call_of_which_the_reply_has_begun_did_run_whatever_the_peer_says() {
+    let mut client = Side::client(|_| ());
+    let id = client.call("hi");
+    client.said();
+    client.hear(&response(id.0, "half", true));
+    client.hear(&go_away(0, Code::Draining));
+    assert_eq!(verdict(client.reply(id)), (Code::Draining, Executed::Yes));
+}
+
+#[test]
+fn row_15_a_flood_of_go_away_is_one_event() {
+    let mut client = Side::client(|_| ());
+    for _ in 0..300 {
+        client.call("hi");
+    }
+    client.said();
+    let mut flood = bytes::BytesMut::new();
+    for _ in 0..1000 {
+        go_away(u64::MAX, Code::Draining).put(&mut flood);
+    }
+    client.connection.handle_bytes(client.now, &mut flood);
+    assert_eq!(client.audit().events, 1);
+}
+
+#[test]
 fn a_go_away_instead_of_the_answer_ends_the_connection() {
     let mut pair = Pair::new();
     let id = pair.client.call("hi");
