@@ -1024,9 +1024,12 @@ fn crowded(bounds: Bounds) -> Error {
     Error::new(Code::Overloaded, text)
 }
 
-/// `now + wait`, or `now` where that is beyond what the clock can express.
+/// `now + wait`, or an instant so far away that it never comes where the clock cannot express that.
 fn later(now: Instant, wait: Duration) -> Instant {
-    now.checked_add(wait).unwrap_or(now)
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    now.checked_add(wait)
+        .or_else(|| now.checked_add(CENTURY))
+        .unwrap_or(now)
 }
 
 /// What is left until `deadline`, in whole milliseconds and at least one; `None` when it is over.

@@ -174,3 +174,37 @@ fn deadlines_count_from_the_arrival_of_the_first_frame() {
     server.hear(&chunk(1, "rest", false));
     assert_eq!(server.request().deadline, begun + SECOND * 10);
 }
+
+/// The last instant that this clock can express, to the second.
+fn end_of_time() -> Instant {
+    let mut end = Instant::now();
+    let mut step = Duration::from_secs(u64::MAX / 2);
+    while step >= SECOND {
+        match end.checked_add(step) {
+            Some(later) => end = later,
+            None => step /= 2,
+        }
+    }
+    end
+}
+
+#[test]
+fn row_57_a_clock_near_its_end_overflows_nothing() {
+    let mut server = Side::server(|_| ());
+    server.now = end_of_time();
+    server.hear(&request(1, "hi"));
+    server.connection.handle_timeout(server.now);
+    server.connection.poll_timeout();
+    assert!(server.closed.is_none());
+}
+
+#[test]
+fn a_wait_beyond_the_clock_is_a_wait_without_end() {
+    let mut pair = Pair::with(|setup| {
+        setup.client.handshake = Duration::MAX;
+        setup.server.deadline_max = Duration::MAX;
+    });
+    pair.client.connection.handle_timeout(pair.client.now);
+    assert_eq!(pair.client.connection.poll_event().map(drop), None);
+    assert_eq!(pair.echo("hi"), value("hi"));
+}
