@@ -510,6 +510,12 @@ impl Connection {
                 "the server chose a version or codec that was not offered",
             ));
         }
+        let (early_calls, _) = self.early;
+        if early_calls > 0 && codec != MANDATORY_CODEC {
+            return Err(Fault::Violation(
+                "the server chose another codec than the one of the early calls",
+            ));
+        }
         if self
             .opening
             .expected

@@ -221,6 +221,33 @@ fn a_choice_that_was_not_offered_ends_the_connection() {
 }
 
 #[test]
+fn early_calls_hold_the_server_to_their_codec() {
+    let mut pair = Pair::with(|setup| setup.dials.codecs = vec![1, 2]);
+    let id = pair.client.call("hi");
+    pair.client.said();
+    pair.client.hear_bytes(&MAGIC);
+    let Frame::Answer(Answer::Accepted {
+        parameters,
+        instance,
+        ..
+    }) = accepted()
+    else {
+        unreachable!()
+    };
+    pair.client.hear(&Frame::Answer(Answer::Accepted {
+        version: 1,
+        codec: 2,
+        parameters,
+        instance,
+    }));
+    assert!(matches!(pair.client.closed, Some(Fault::Violation(_))));
+    assert_eq!(
+        verdict(pair.client.reply(id)),
+        (Code::Protocol, Executed::Maybe)
+    );
+}
+
+#[test]
 fn ready_rides_with_the_next_write() {
     let mut pair = Pair::new();
     pair.drive();
