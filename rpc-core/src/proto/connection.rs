@@ -213,15 +213,17 @@ impl Connection {
                 "the connection takes no new calls",
             ));
         }
-        if self.calls.queued() >= self.limits.queued_calls {
+        let id = self.calls.insert(call);
+        self.send_calls(now);
+        if self.calls.queued() > self.limits.queued_calls {
+            // It is the last in the queue, so none but itself makes room.
+            self.calls.end(id);
             let waiting = self.calls.queued();
             return Err(
                 Error::new(Code::Overloaded, format!("{waiting} calls wait already"))
                     .with_hint("make fewer calls at once, or raise `queued_calls`"),
             );
         }
-        let id = self.calls.insert(call);
-        self.send_calls(now);
         Ok(id)
     }
 

@@ -151,6 +151,23 @@ fn the_queue_has_an_end() {
 }
 
 #[test]
+fn without_a_queue_a_call_still_takes_a_free_place() {
+    let mut pair = Pair::established_with(|setup| {
+        setup.server.calls = 1;
+        setup.client.queued_calls = 0;
+    });
+    let deadline = pair.client.now + super::SECOND;
+    let id = pair.client.try_call(deadline, "hi").unwrap();
+    let error = pair.client.try_call(deadline, "hi").unwrap_err();
+    assert_eq!(error.code(), Code::Overloaded);
+    pair.drive();
+    pair.server.respond_all();
+    pair.drive();
+    assert_eq!(pair.client.reply(id), value("hi"));
+    assert_eq!(pair.client.audit().queue, 0);
+}
+
+#[test]
 fn a_peer_that_takes_more_than_its_places_is_refused() {
     let mut server = Side::server(|limits| limits.calls = 2);
     for id in 1..=3 {
