@@ -70,7 +70,7 @@ pub(super) enum Arrival {
     Crowded,
     /// The call ended already, which the peer could not know.
     Late,
-    /// There was no such call.
+    /// There was no such call, or its request is complete.
     Stray,
 }
 
@@ -144,7 +144,7 @@ impl Served {
             return if known { Arrival::Late } else { Arrival::Stray };
         };
         let State::Receiving { assembly, .. } = &mut entry.state else {
-            return Arrival::Late;
+            return Arrival::Stray;
         };
         if assembly.len().saturating_add(chunk.len()) > bounds.message {
             self.remove(id);

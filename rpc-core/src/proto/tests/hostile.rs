@@ -196,6 +196,19 @@ fn row_09_a_second_beginning_of_a_reply_is_a_stray() {
 }
 
 #[test]
+fn row_09_a_chunk_behind_a_complete_request_is_a_stray() {
+    both(|side| {
+        side.hear(&request(1, "hi"));
+        for _ in 0..100 {
+            side.hear(&chunk(1, "more", false));
+        }
+        assert!(side.closed.is_none());
+        side.hear(&chunk(1, "more", false));
+        assert!(violated(side));
+    });
+}
+
+#[test]
 fn row_08_a_frame_of_a_call_needs_its_number() {
     let frames = [
         response(0, "hi", false),
