@@ -169,6 +169,7 @@ impl Connection {
         if self.handshake.until().is_some_and(|until| now >= until) {
             return self.close(Fault::HandshakeTimeout(self.limits.handshake));
         }
+        self.say_ready(now);
         for id in self.calls.late(now) {
             self.end(
                 id,
@@ -348,13 +349,7 @@ impl Connection {
                 callee: false,
             });
         }
-        if self
-            .ready_due
-            .is_some_and(|due| now >= due || self.outbox.is_ready(&self.credit))
-        {
-            self.ready_due = None;
-            self.outbox.frame(&Frame::Ready);
-        }
+        self.say_ready(now);
         if !self.outbox.is_ready(&self.credit) {
             return false;
         }
@@ -538,6 +533,15 @@ impl Connection {
         self.establish();
         self.send_calls(now);
         Ok(())
+    }
+
+    /// Sends ready if it has something to ride with, or has waited long enough.
+    fn say_ready(&mut self, now: Instant) {
+        let rides = self.outbox.is_ready(&self.credit);
+        if self.ready_due.is_some_and(|due| rides || now >= due) {
+            self.ready_due = None;
+            self.outbox.frame(&Frame::Ready);
+        }
     }
 
     fn accept(&mut self, terms: Terms) {

@@ -267,6 +267,22 @@ fn ready_waits_a_second_and_no_longer() {
 }
 
 #[test]
+fn ready_that_is_due_asks_for_no_second_timeout() {
+    let mut pair = Pair::new();
+    pair.drive();
+    pair.client.writable = false;
+    pair.client.now += SECOND;
+    pair.client.connection.handle_timeout(pair.client.now);
+    let next = pair.client.connection.poll_timeout().unwrap();
+    assert!(
+        next > pair.client.now,
+        "a driver that cannot write would spin"
+    );
+    pair.client.writable = true;
+    assert_eq!(pair.client.summary().last().unwrap(), "READY");
+}
+
+#[test]
 fn the_server_calls_only_once_it_was_heard() {
     let mut pair = Pair::new();
     let id = pair.server.call("hi");
