@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::frame::put_text;
+use super::frame::put_text_within;
 use super::{Malformed, Reader};
 
 /// What the client can do and wants: the first leg.
@@ -120,6 +120,9 @@ impl Hello {
 impl Answer {
     const ACCEPTED: u8 = 0;
 
+    /// The longest reason of a refusal: with it, an answer is well below the limit of its frame.
+    const TEXT_MAX: usize = 1024;
+
     pub(super) fn put(&self, out: &mut BytesMut) {
         match self {
             Self::Accepted {
@@ -142,7 +145,7 @@ impl Answer {
                 out.put_u8(*code);
                 out.put_u16_le(versions.0);
                 out.put_u16_le(versions.1);
-                put_text(out, text);
+                put_text_within(out, text, Self::TEXT_MAX);
             }
         }
     }

@@ -381,6 +381,18 @@ fn unknown_options_are_passed_over() {
 }
 
 #[test]
+fn a_long_reason_still_fits_the_answer() {
+    let mut pair = Pair::new();
+    pair.client.hear_bytes(&MAGIC);
+    pair.client.hear(&Frame::Answer(Answer::Refused {
+        code: Code::Denied.to_wire(),
+        versions: (1, 1),
+        text: "no ".repeat(3000),
+    }));
+    assert!(matches!(pair.client.closed, Some(Fault::Refused { .. })));
+}
+
+#[test]
 fn the_reply_to_an_early_call_may_be_large() {
     let mut pair = Pair::new();
     let id = pair.client.call("hi");
