@@ -154,7 +154,9 @@ impl Calls {
     fn compact(&mut self) {
         // Below this length a look through the queue is not worth it.
         const SMALL: usize = 64;
-        if self.queue.len() > self.queued.saturating_mul(2).saturating_add(SMALL) {
+        if self.queued == 0 {
+            self.queue.clear();
+        } else if self.queue.len() > self.queued.saturating_mul(2).saturating_add(SMALL) {
             let table = &self.table;
             self.queue.retain(|id| table.contains_key(id));
         }
