@@ -664,7 +664,7 @@ impl Connection {
             None
         };
         if let Some(error) = refusal {
-            if self.outbox.frames_len() > self.limits.out_queue {
+            if self.outbox.refusals() > self.limits.out_queue {
                 return Err(Fault::Violation(
                     "calls that must be refused from a peer that does not read",
                 ));
@@ -976,7 +976,7 @@ impl Connection {
 
     /// Answers a call that has no handler, or none any more.
     fn refuse(&mut self, id: CallId, error: Error) {
-        self.outbox.frame(&Frame::Response {
+        self.outbox.refusal(&Frame::Response {
             id: id.0,
             reply: Reply::Failure(error),
             more: false,

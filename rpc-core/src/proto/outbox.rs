@@ -17,6 +17,8 @@ pub(super) struct Outbox {
     bulk: VecDeque<Bulk>,
     /// Bytes of replies in both lanes: what a peer that does not read makes us hold.
     replies: usize,
+    /// Bytes of refusals in `frames`. Unlike all else here nothing but the peer's greed bounds them.
+    refusals: usize,
     /// How many of the messages in `bulk` are replies.
     bulk_replies: usize,
 }
@@ -46,6 +48,14 @@ impl Outbox {
             let added = self.frames.len().saturating_sub(before);
             self.replies = self.replies.saturating_add(added);
         }
+    }
+
+    /// A reply to a call that never had a place.
+    pub(super) fn refusal(&mut self, frame: &Frame) {
+        let before = self.frames.len();
+        self.frame(frame);
+        let added = self.frames.len().saturating_sub(before);
+        self.refusals = self.refusals.saturating_add(added);
     }
 
     pub(super) fn raw(&mut self, bytes: &[u8]) {
@@ -99,6 +109,11 @@ impl Outbox {
         self.bulk_replies
     }
 
+    /// Bytes of refusals that have not been handed out.
+    pub(super) fn refusals(&self) -> usize {
+        self.refusals
+    }
+
     /// Bytes of small frames that have not been handed out.
     pub(super) fn frames_len(&self) -> usize {
         self.frames.len()
@@ -123,6 +138,7 @@ impl Outbox {
         let mut handed = self.frames.len();
         if !self.frames.is_empty() {
             out.push_back(self.frames.split().freeze());
+            self.refusals = 0;
         }
         let turns = self.bulk.len().min(Self::TURNS);
         for _ in 0..turns {
