@@ -9,6 +9,7 @@ mod handshake;
 mod hostile;
 mod keepalive;
 mod pair;
+mod random;
 
 use std::time::Duration;
 

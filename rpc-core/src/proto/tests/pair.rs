@@ -134,13 +134,7 @@ impl Pair {
                 self.server.connection.poll_timeout(),
             ];
             match next.into_iter().flatten().min() {
-                Some(next) if next <= end => {
-                    assert!(
-                        next > self.now || self.arrival().is_some(),
-                        "a timeout in the past"
-                    );
-                    self.set_now(next);
-                }
+                Some(next) if next <= end => self.set_now(next.max(self.now)),
                 _ => break,
             }
         }
@@ -184,6 +178,8 @@ impl Pair {
         for side in [&mut self.client, &mut self.server] {
             side.now = now;
             side.connection.handle_timeout(now);
+            let next = side.connection.poll_timeout();
+            assert!(next.is_none_or(|next| next > now), "a driver would spin");
         }
     }
 
@@ -340,6 +336,16 @@ impl Side {
     pub(super) fn reply_to(&mut self, id: CallId) -> Option<Reply> {
         self.poll_events();
         self.replies.remove(&id)
+    }
+
+    /// Whether a handler of the peer's call was started.
+    pub(super) fn has_run(&self, id: CallId) -> bool {
+        self.ran.contains(&id)
+    }
+
+    /// Whether a call of this side has ended, in whatever way.
+    pub(super) fn has_ended(&self, id: CallId) -> bool {
+        self.ended.contains(&id)
     }
 
     pub(super) fn go_away(&mut self) {
