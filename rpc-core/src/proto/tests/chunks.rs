@@ -406,9 +406,11 @@ fn row_12_held_requests_run_when_the_reply_in_their_way_is_cancelled() {
     server.said();
     server.hear(&super::pair::request(2, "hi"));
     server.said();
+    server.hear(&super::pair::request(3, "hi"));
     assert!(server.requests.is_empty());
     server.hear(&Frame::Cancel { id: 1 });
-    assert_eq!(server.request().id.0, 2);
+    let released = [server.request().id.0, server.request().id.0];
+    assert_eq!(released, [2, 3], "the oldest first");
 }
 
 #[test]

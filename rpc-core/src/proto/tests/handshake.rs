@@ -288,8 +288,11 @@ fn the_server_calls_only_once_it_was_heard() {
     let id = pair.server.call("hi");
     pair.drive();
     assert_eq!(pair.server.summary(), ["ACCEPTED"]);
+    pair.server.call("and again, while it waits for ready");
+    pair.drive();
+    assert!(pair.server.summary().is_empty());
     pair.advance(SECOND);
-    assert_eq!(pair.server.summary(), ["REQUEST 1"]);
+    assert_eq!(pair.server.summary(), ["REQUEST 1", "REQUEST 2"]);
     pair.client.respond_all();
     pair.drive();
     assert_eq!(pair.server.reply(id), value("hi"));

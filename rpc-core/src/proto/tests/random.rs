@@ -133,8 +133,11 @@ fn row_56_a_hundred_thousand_streams_of_noise() {
     }
 }
 
+/// Who hears it, and what.
+type Conversation = (fn() -> Side, Vec<Frame>);
+
 /// Valid conversations, as heard by a server and by a client with three calls under way.
-fn conversations() -> [(fn() -> Side, Vec<Frame>); 2] {
+fn conversations() -> [Conversation; 2] {
     let heard_by_a_server = vec![
         hello(),
         request(1, "early"),
