@@ -1,0 +1,191 @@
+//! The calls that this side of a [`Connection`] makes: sending them, and their replies.
+
+use std::time::Instant;
+
+use super::Connection;
+use crate::error::{Code, Error, Executed};
+use crate::proto::assembly::Bounds;
+use crate::proto::calls::{self, Call, Progress};
+use crate::proto::event::Event;
+use crate::proto::fault::Fault;
+use crate::proto::handshake::{Handshake, MANDATORY_CODEC};
+use crate::proto::id::CallId;
+use crate::wire::{BODY_MAX, Frame, PREAMBLE_MAX, Reply, RequestHead};
+
+/// The most calls that may travel with hello. They are run before the server knows that it can be
+/// heard, so they are few.
+const EARLY_CALLS_MAX: usize = 16;
+
+impl Connection {
+    pub(super) fn handle_reply(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        arrival: calls::Arrival,
+    ) -> Result<(), Fault> {
+        match arrival {
+            calls::Arrival::Ended(reply) => {
+                self.outbox.forget(id, false);
+                self.events.push_back(Event::Response { id, reply });
+                self.send_calls(now);
+            }
+            calls::Arrival::Continues | calls::Arrival::Late => {}
+            calls::Arrival::TooLarge { more } => {
+                let limit = self.limits.message;
+                let error = Error::new(
+                    Code::TooLarge,
+                    format!("the reply has more than {limit} bytes, this client's limit"),
+                )
+                .with_hint("raise the limit on messages, or ask for less at once");
+                self.break_off(now, id, error, more);
+            }
+            calls::Arrival::Crowded { more } => {
+                let limit = Bounds::new(&self.limits).total;
+                let error = Error::new(
+                    Code::Overloaded,
+                    format!("{limit} bytes of replies are arriving already, this client's limit"),
+                )
+                .with_hint("raise the limit on assembly, or make fewer large calls at once");
+                self.break_off(now, id, error, more);
+            }
+            calls::Arrival::Stray => return self.stray(),
+        }
+        Ok(())
+    }
+
+    /// Ends a call of ours in the middle of its reply.
+    pub(super) fn break_off(&mut self, now: Instant, id: CallId, error: Error, more: bool) {
+        self.outbox.forget(id, false);
+        if more {
+            self.outbox.frame(&Frame::Cancel { id: id.0 });
+        }
+        self.events.push_back(Event::Response {
+            id,
+            reply: Reply::Failure(error.with_executed(Executed::Yes)),
+        });
+        self.send_calls(now);
+    }
+
+    /// Sends what may be sent: all that the peer has room for, or the early calls before it said.
+    pub(super) fn send_calls(&mut self, now: Instant) {
+        while let Some((_, call)) = self.calls.next() {
+            let head_len = RequestHead::FIXED.saturating_add(call.metadata.wire_len());
+            let length = Self::FRAME_HEAD
+                .saturating_add(head_len)
+                .saturating_add(call.payload.len());
+            let may_send = match (self.handshake, self.terms) {
+                (Handshake::Established, Some(terms)) => {
+                    self.calls.in_flight() < terms.peer.calls.max(1) as usize
+                }
+                (Handshake::AwaitAnswer { .. }, _) => self.may_send_early(length),
+                _ => false,
+            };
+            if !may_send {
+                return;
+            }
+            let Some((id, call)) = self.calls.send_next() else {
+                return;
+            };
+            if self.terms.is_none() {
+                let (calls, bytes) = self.early;
+                self.early = (calls.saturating_add(1), bytes.saturating_add(length));
+            }
+            self.send_call(now, id, call);
+        }
+    }
+
+    /// Bytes before the body of a frame.
+    const FRAME_HEAD: usize = 16;
+
+    pub(super) fn may_send_early(&self, length: usize) -> bool {
+        let (calls, bytes) = self.early;
+        self.opening.expected.is_none()
+            && self.opening.credentials.is_empty()
+            && self.opening.codecs.first() == Some(&MANDATORY_CODEC)
+            && calls < EARLY_CALLS_MAX
+            && bytes.saturating_add(length) <= PREAMBLE_MAX
+    }
+
+    pub(super) fn send_call(&mut self, now: Instant, id: CallId, call: Call) {
+        let Some(timeout_ms) = milliseconds_until(now, call.deadline) else {
+            self.calls.end(id);
+            let error = Error::new(Code::DeadlineExceeded, "the call waited until its deadline");
+            self.events.push_back(Event::Response {
+                id,
+                reply: Reply::Failure(error),
+            });
+            return;
+        };
+        let limit = self
+            .terms
+            .map_or(usize::MAX, |terms| terms.peer.message as usize);
+        if call.payload.len() > limit {
+            self.calls.end(id);
+            let error = Error::new(
+                Code::TooLarge,
+                format!(
+                    "the request has {} bytes, the server accepts {limit}",
+                    call.payload.len()
+                ),
+            )
+            .with_hint("send less at once, or raise the server's limit on messages");
+            self.events.push_back(Event::Response {
+                id,
+                reply: Reply::Failure(error),
+            });
+            return;
+        }
+        let head = RequestHead {
+            method: call.method,
+            fingerprint: call.fingerprint,
+            timeout_ms,
+            metadata: call.metadata,
+        };
+        let mut payload = call.payload;
+        let first = BODY_MAX.saturating_sub(head.len());
+        let rest = payload.split_off(first.min(payload.len()));
+        let more = !rest.is_empty();
+        self.outbox.frame(&Frame::Request {
+            id: id.0,
+            head,
+            payload,
+            more,
+            stream: false,
+        });
+        if more {
+            self.outbox.bulk(id, false, rest);
+        }
+    }
+
+    /// Ends a call of ours with a failure of this side's making, and tells the peer if it was sent.
+    pub(super) fn end(&mut self, id: CallId, code: Code, text: &'static str) {
+        let unsent = self.outbox.has(id, false);
+        let executed = match self.forget(id) {
+            Some(Progress::Sent) if !unsent => Executed::Maybe,
+            Some(Progress::Receiving) => Executed::Yes,
+            Some(Progress::Queued | Progress::Sent) => Executed::No,
+            None => return,
+        };
+        if executed != Executed::No || unsent {
+            self.outbox.frame(&Frame::Cancel { id: id.0 });
+        }
+        let error = Error::new(code, text).with_executed(executed);
+        self.events.push_back(Event::Response {
+            id,
+            reply: Reply::Failure(error),
+        });
+    }
+
+    pub(super) fn forget(&mut self, id: CallId) -> Option<Progress> {
+        self.outbox.forget(id, false);
+        self.calls.end(id)
+    }
+}
+
+/// What is left until `deadline`, in whole milliseconds and at least one; `None` when it is over.
+fn milliseconds_until(now: Instant, deadline: Instant) -> Option<u32> {
+    let left = deadline
+        .checked_duration_since(now)
+        .filter(|left| !left.is_zero())?;
+    Some(u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1))
+}

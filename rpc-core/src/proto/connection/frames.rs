@@ -1,0 +1,155 @@
+//! What each frame means to a [`Connection`], by where the handshake stands.
+
+use std::time::Instant;
+
+use super::Connection;
+use crate::error::{Code, Error, Executed};
+use crate::proto::assembly::Bounds;
+use crate::proto::calls::Progress;
+use crate::proto::event::Event;
+use crate::proto::fault::Fault;
+use crate::proto::handshake::Handshake;
+use crate::proto::id::CallId;
+use crate::wire::{Frame, Reply};
+
+/// Frames for calls that do not exist before the peer counts as hostile.
+const STRAYS_MAX: u32 = 100;
+
+impl Connection {
+    pub(super) fn handle_frame(&mut self, now: Instant, frame: Frame) -> Result<(), Fault> {
+        match (self.handshake, frame) {
+            (Handshake::AwaitHello { until }, Frame::Hello(hello)) => {
+                self.handle_hello(until, &hello)
+            }
+            (Handshake::AwaitAnswer { .. }, Frame::Answer(answer)) => {
+                self.handle_answer(now, answer)
+            }
+            (Handshake::AwaitReady { .. }, Frame::Ready) => {
+                self.handshake = Handshake::Established;
+                self.establish();
+                self.send_calls(now);
+                Ok(())
+            }
+            (Handshake::AwaitHello { .. }, _) => Err(Fault::Violation(
+                "the first frame of a client must be hello",
+            )),
+            (Handshake::AwaitAnswer { .. }, Frame::GoAway { code, text, .. }) => {
+                Err(Fault::Dismissed { code, text })
+            }
+            (Handshake::AwaitAnswer { .. }, _) => Err(Fault::Violation(
+                "the first frame of a server must be its answer",
+            )),
+            (_, Frame::Hello(_) | Frame::Answer(_) | Frame::Ready) => Err(Fault::Violation(
+                "a frame of the handshake after the handshake",
+            )),
+            (_, frame) => self.handle_established(now, frame),
+        }
+    }
+
+    pub(super) fn handle_established(&mut self, now: Instant, frame: Frame) -> Result<(), Fault> {
+        match frame {
+            Frame::Request {
+                id,
+                head,
+                payload,
+                more,
+                stream,
+            } => self.handle_request(now, CallId(id), head, payload, more, stream),
+            Frame::Response { id, reply, more } => {
+                let bounds = Bounds::new(&self.limits);
+                let arrival = self.calls.response(CallId(id), reply, more, bounds);
+                self.handle_reply(now, CallId(id), arrival)
+            }
+            Frame::Chunk {
+                id,
+                payload,
+                more,
+                callee: true,
+            } => {
+                self.credit.receive(payload.len())?;
+                let bounds = Bounds::new(&self.limits);
+                let arrival = self.calls.chunk(CallId(id), &payload, more, bounds);
+                self.handle_reply(now, CallId(id), arrival)
+            }
+            Frame::Chunk {
+                id,
+                payload,
+                more,
+                callee: false,
+            } => self.handle_request_chunk(CallId(id), &payload, more),
+            Frame::Cancel { id } => {
+                let id = CallId(id);
+                if id.0 > self.served.last() {
+                    return self.stray();
+                }
+                // A call that ended meanwhile is not the peer's fault.
+                self.stop(id);
+                Ok(())
+            }
+            Frame::Credit { id: 0, bytes, .. } => self.credit.replenish(bytes),
+            Frame::Item {
+                id,
+                payload,
+                callee,
+                ..
+            } => {
+                self.credit.receive(payload.len().max(1))?;
+                self.handle_stream(CallId(id), callee)
+            }
+            Frame::Credit { id, callee, .. } | Frame::End { id, callee, .. } => {
+                self.handle_stream(CallId(id), callee)
+            }
+            Frame::Ping(number) => {
+                self.pong = Some(number);
+                Ok(())
+            }
+            Frame::Pong(_) => Ok(()),
+            Frame::GoAway {
+                last_id,
+                code,
+                text,
+            } => {
+                self.handle_go_away(last_id, code, text);
+                Ok(())
+            }
+            Frame::Hello(_) | Frame::Answer(_) | Frame::Ready => Ok(()),
+        }
+    }
+
+    pub(super) fn handle_go_away(&mut self, last_id: u64, code: u8, text: String) {
+        if Code::from_wire(code) != Code::Draining {
+            self.dismissal = Some((code, text.clone()));
+        }
+        if self.draining.is_none() {
+            self.events.push_back(Event::Draining);
+        }
+        // No new calls are made from here on, so only a lower number has anything to say.
+        if self.draining.is_some_and(|before| before <= last_id) {
+            return;
+        }
+        self.draining = Some(last_id);
+        for id in self.calls.above(last_id) {
+            // A peer that has begun to reply contradicts itself; what it did is the safer answer.
+            let executed = match self.forget(id) {
+                Some(Progress::Receiving) => Executed::Yes,
+                _ => Executed::No,
+            };
+            let text = format!("the peer takes no new calls: {text}");
+            let error = Error::new(Code::Draining, text).with_executed(executed);
+            self.events.push_back(Event::Response {
+                id,
+                reply: Reply::Failure(error),
+            });
+        }
+    }
+
+    pub(super) fn stray(&mut self) -> Result<(), Fault> {
+        self.strays = self.strays.saturating_add(1);
+        if self.strays > STRAYS_MAX {
+            return Err(Fault::Violation(
+                "too many frames for calls that do not exist",
+            ));
+        }
+        Ok(())
+    }
+}
