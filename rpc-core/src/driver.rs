@@ -536,7 +536,7 @@ impl Driver {
         let mut wakers: Vec<Waker> = Vec::new();
         for event in events {
             match event {
-                Event::Established(_) => wakers.append(&mut self.shared.lock().waiting),
+                Event::Established => wakers.append(&mut self.shared.lock().waiting),
                 Event::Response { id, reply } => {
                     let mut state = self.shared.lock();
                     if let Some(slot) = state.calls.get_mut(&id) {

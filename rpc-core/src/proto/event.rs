@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{CallId, Fault, Terms};
+use super::{CallId, Fault};
 use crate::wire::{Reply, RequestHead};
 
 /// Something happened on the connection.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The handshake is over on this side; calls may go out.
-    Established(Terms),
+    /// The handshake is over on this side; [`terms`](super::Connection::terms) says what was agreed.
+    Established,
     /// The peer calls: run it and answer with [`respond`](super::Connection::respond), once.
     Request {
         id: CallId,

@@ -195,10 +195,6 @@ mod tests {
     use super::*;
     use crate::transport::tests::TempPath;
 
-    async fn bind(path: &TempPath) -> Result<UnixListener, Error> {
-        UnixListener::bind(path.as_str()).await
-    }
-
     async fn dial(path: &TempPath) -> Result<Conduit, Error> {
         let address: Address = format!("unix:{}", path.as_str()).parse().unwrap();
         UnixConnector::new(&address).unwrap().connect().await

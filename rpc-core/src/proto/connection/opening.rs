@@ -110,8 +110,6 @@ impl Connection {
     }
 
     pub(super) fn establish(&mut self) {
-        if let Some(terms) = self.terms {
-            self.events.push_back(Event::Established(terms));
-        }
+        self.events.push_back(Event::Established);
     }
 }

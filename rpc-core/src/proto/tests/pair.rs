@@ -160,11 +160,6 @@ impl Pair {
         self.client.reply(id)
     }
 
-    /// Bytes that are on their way to the server.
-    pub(super) fn wire_to_server(&self) -> usize {
-        self.server.wire.iter().map(|(_, bytes)| bytes.len()).sum()
-    }
-
     fn arrival(&self) -> Option<Instant> {
         let first = |side: &Side| side.wire.front().map(|(at, _)| *at);
         [first(&self.client), first(&self.server)]
@@ -442,7 +437,8 @@ impl Side {
         while let Some(event) = self.connection.poll_event() {
             assert!(self.closed.is_none(), "{event:?} after the end");
             match event {
-                Event::Established(terms) => {
+                Event::Established => {
+                    let terms = *self.connection.terms().unwrap();
                     assert!(self.terms.replace(terms).is_none(), "established twice");
                 }
                 Event::Request {
