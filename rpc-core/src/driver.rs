@@ -22,7 +22,7 @@ use tokio::time::Sleep;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error};
 use crate::limits::Limits;
-use crate::proto::{Call, CallId, Connection, Event, Fault, Opening, Terms};
+use crate::proto::{ById, Call, CallId, Connection, Event, Fault, Opening, Terms};
 use crate::transport::{Conduit, Io, Peer};
 use crate::wire::{Reply, RequestHead};
 
@@ -92,7 +92,7 @@ struct Shared {
 
 struct State {
     proto: Connection,
-    calls: HashMap<CallId, Slot>,
+    calls: ById<Slot>,
     running: HashMap<CallId, Cancellation>,
     /// Woken when something changed that the driver must act upon.
     driver: Option<Waker>,
@@ -300,7 +300,7 @@ impl Shared {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             state: Mutex::new(State {
                 proto,
-                calls: HashMap::new(),
+                calls: ById::default(),
                 running: HashMap::new(),
                 driver: None,
                 waiting: Vec::new(),
@@ -481,10 +481,10 @@ impl Driver {
         match read {
             Poll::Ready(Ok(0)) => state.proto.handle_eof(),
             Poll::Ready(Ok(_)) => state.proto.handle_bytes(now, &mut self.inbound),
-            Poll::Ready(Err(error)) => state.proto.close(Fault::Io(error.to_string())),
+            Poll::Ready(Err(error)) => state.proto.handle_error(error.to_string()),
             Poll::Pending => {
                 if let Some((_, text)) = self.broken.take_if(|(until, _)| now >= *until) {
-                    state.proto.close(Fault::Io(text));
+                    state.proto.handle_error(text);
                 }
             }
         }

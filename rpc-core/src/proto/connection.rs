@@ -73,7 +73,8 @@ pub(crate) struct Connection {
     draining: Option<u64>,
     /// What the peer said when it gave us up.
     dismissal: Option<(u8, String)>,
-    closed: bool,
+    /// Why the connection ended, once it has.
+    ended: Option<Fault>,
 }
 
 impl Connection {
@@ -121,7 +122,7 @@ impl Connection {
             unsaid: None,
             draining: None,
             dismissal: None,
-            closed: false,
+            ended: None,
         }
     }
 
@@ -130,7 +131,7 @@ impl Connection {
     /// Bytes arrived. Whole frames are taken off the front of `buffer`, the rest stays.
     pub(crate) fn handle_bytes(&mut self, now: Instant, buffer: &mut BytesMut) {
         self.keepalive.heard(now);
-        while !self.closed {
+        while self.ended.is_none() {
             let frame = match self.decoder.next(buffer) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return self.release_held(),
@@ -145,17 +146,18 @@ impl Connection {
 
     /// The peer sends nothing more.
     pub(crate) fn handle_eof(&mut self) {
-        let fault = match self.dismissal.take() {
-            Some((code, text)) => Fault::Dismissed { code, text },
-            None => Fault::Eof,
-        };
-        self.close(fault);
+        self.lose(Fault::Eof);
+    }
+
+    /// Reading or writing failed for a reason of the system's.
+    pub(crate) fn handle_error(&mut self, text: String) {
+        self.lose(Fault::Io(text));
     }
 
     /// The time that [`poll_timeout`](Self::poll_timeout) named has come. Calling it early or late
     /// does no harm.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.closed {
+        if self.ended.is_some() {
             return;
         }
         if self.handshake.until().is_some_and(|until| now >= until) {
@@ -197,8 +199,8 @@ impl Connection {
     /// The call was not taken in and does not run: the connection is closed or draining, or too
     /// many calls wait already.
     pub(crate) fn call(&mut self, now: Instant, call: Call) -> Result<CallId, Error> {
-        if self.closed {
-            return Err(Fault::Closed.to_error());
+        if let Some(fault) = &self.ended {
+            return Err(fault.to_error());
         }
         if self.draining.is_some() || self.leaving.is_some() {
             return Err(Error::new(
@@ -231,7 +233,7 @@ impl Connection {
     /// Answers a call of the peer's whose handler is gone. A call that was aborted only becomes
     /// free; nobody waits for its reply.
     pub(crate) fn respond(&mut self, id: CallId, reply: Reply) {
-        if self.served.finish(id) && !self.closed {
+        if self.served.finish(id) && self.ended.is_none() {
             let limit = self.terms.map_or(0, |terms| terms.peer.message);
             if reply.payload().len() > limit as usize {
                 let error = Error::new(
@@ -250,7 +252,7 @@ impl Connection {
 
     /// Announces that calls beyond those already here will not run.
     pub(crate) fn go_away(&mut self, code: Code, text: &str) {
-        if self.closed || self.leaving.is_some() {
+        if self.ended.is_some() || self.leaving.is_some() {
             return;
         }
         let last_id = self.served.last();
@@ -271,9 +273,10 @@ impl Connection {
 
     /// Ends the connection. All calls end, and the peer is told why where that makes sense.
     pub(crate) fn close(&mut self, fault: Fault) {
-        if std::mem::replace(&mut self.closed, true) {
+        if self.ended.is_some() {
             return;
         }
+        self.ended = Some(fault.clone());
         if let Some((code, text)) = fault.verdict() {
             // Calls that came after a go-away were passed over: its number must not rise.
             let last_id = self.leaving.unwrap_or_else(|| self.served.last());
@@ -330,7 +333,7 @@ impl Connection {
         if let Some(number) = self.pong.take() {
             self.outbox.frame(&Frame::Pong(number));
         }
-        let grant = match self.closed {
+        let grant = match self.ended.is_some() {
             true => None,
             false => self.credit.grant(),
         };
@@ -352,7 +355,7 @@ impl Connection {
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next, if nothing else happens.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        if self.closed {
+        if self.ended.is_some() {
             return None;
         }
         let keepalive = match self.handshake {
@@ -379,7 +382,7 @@ impl Connection {
 
     /// Whether new calls are refused.
     pub(crate) fn is_draining(&self) -> bool {
-        self.closed || self.draining.is_some() || self.leaving.is_some()
+        self.ended.is_some() || self.draining.is_some() || self.leaving.is_some()
     }
 
     /// Whether the connection has said goodbye and finished all that it had begun.
@@ -409,6 +412,15 @@ impl Connection {
             credit: self.credit.balance(),
             is_conserved: self.credit.is_conserved(),
         }
+    }
+
+    /// The connection is gone. What the peer said before it went explains more than how it went.
+    fn lose(&mut self, fault: Fault) {
+        let fault = match self.dismissal.take() {
+            Some((code, text)) => Fault::Dismissed { code, text },
+            None => fault,
+        };
+        self.close(fault);
     }
 
     fn is_busy(&self) -> bool {

@@ -7,12 +7,12 @@ use std::hash::{BuildHasherDefault, Hasher};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct CallId(pub(crate) u64);
 
-/// A table by call. Its size is bounded by the limits on calls in flight, so that a peer that picks
-/// colliding numbers gains nothing, and a plain multiplication is hash enough.
-pub(super) type ById<T> = HashMap<CallId, T, BuildHasherDefault<IdHasher>>;
+/// A table of calls of our own. We count them, so that no one can make them collide, and a plain
+/// multiplication is hash enough.
+pub(crate) type ById<T> = HashMap<CallId, T, BuildHasherDefault<IdHasher>>;
 
 #[derive(Default)]
-pub(super) struct IdHasher(u64);
+pub(crate) struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn finish(&self) -> u64 {

@@ -39,4 +39,4 @@ pub(crate) use connection::Connection;
 pub(crate) use event::Event;
 pub(crate) use fault::Fault;
 pub(crate) use handshake::{Opening, Terms};
-pub(crate) use id::CallId;
+pub(crate) use id::{ById, CallId};

@@ -1,12 +1,12 @@
 //! The calls that the peer makes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::assembly::{Assembly, Bounds};
-use super::id::{ById, CallId};
+use super::id::CallId;
 use crate::wire::RequestHead;
 
 /// The peer's calls, from their first frame until their handler is gone.
@@ -14,7 +14,8 @@ use crate::wire::RequestHead;
 pub(super) struct Served {
     /// The highest number seen: numbers only go up, so a repeated call cannot run twice.
     last: u64,
-    table: ById<Entry>,
+    /// The peer picks the numbers, so they are hashed with a secret.
+    table: HashMap<CallId, Entry>,
     /// No deadline in the table is before it; see [`Calls`](super::calls::Calls).
     earliest: Option<Instant>,
     /// Bytes of requests under assembly.
