@@ -577,6 +577,7 @@ impl Driver {
     }
 
     fn start(&self, id: CallId, head: RequestHead, deadline: Instant, payload: Bytes) {
+        let payload = own(payload);
         let cancellation = Cancellation::new();
         let link = Link {
             shared: Arc::clone(&self.shared),
@@ -627,7 +628,9 @@ impl Driver {
                         .err()
                         .unwrap_or_else(|| io::ErrorKind::WriteZero.into());
                     // The peer may have said why before it went, so reading goes on for a moment.
-                    self.broken = Some((now + Self::FAREWELL, error.to_string()));
+                    let until = now + Self::FAREWELL;
+                    self.broken
+                        .get_or_insert_with(|| (until, error.to_string()));
                     self.discard();
                     return true;
                 }
@@ -724,10 +727,24 @@ impl Drop for Driver {
         state.proto.close(Fault::Closed);
         let mut events = Vec::new();
         while let Some(event) = state.proto.poll_event() {
-            events.push(event);
+            // Nobody can run it any more, and nobody waits for it.
+            if !matches!(event, Event::Request { .. }) {
+                events.push(event);
+            }
         }
         drop(state);
         self.hand_out(events);
+    }
+}
+
+/// The payload without the buffer that it was read into: a handler may keep its request for long,
+/// and must not keep its neighbours too. What fills most of a buffer, or was assembled in one of its
+/// own, stays where it is.
+fn own(payload: Bytes) -> Bytes {
+    if payload.len() < Driver::READ / 2 {
+        Bytes::copy_from_slice(&payload)
+    } else {
+        payload
     }
 }
 
