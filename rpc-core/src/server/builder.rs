@@ -9,6 +9,7 @@ use super::connections::Connections;
 use super::{Router, Server};
 use crate::codec::CodecId;
 use crate::error::{Code, Error};
+use crate::layer::Layer;
 use crate::limits::Limits;
 use crate::service::{BoxFuture, Service};
 use crate::transport::{Address, IntoAddress, Listener};
@@ -18,6 +19,8 @@ use crate::transport::{Address, IntoAddress, Listener};
 #[must_use = "a builder does nothing until `start`"]
 pub struct ServerBuilder {
     services: Vec<Arc<dyn Service>>,
+    /// The outermost first.
+    layers: Vec<Box<dyn Layer>>,
     addresses: Vec<Result<Address, Error>>,
     listeners: Vec<Box<dyn Listener>>,
     limits: Limits,
@@ -43,6 +46,7 @@ impl ServerBuilder {
     pub(super) fn new() -> Self {
         Self {
             services: Vec::new(),
+            layers: Vec::new(),
             addresses: Vec::new(),
             listeners: Vec::new(),
             limits: Limits::default(),
@@ -57,6 +61,12 @@ impl ServerBuilder {
     /// Adds a service. All services of a server are offered on each of its connections.
     pub fn service(mut self, service: impl Service) -> Self {
         self.services.push(Arc::new(service));
+        self
+    }
+
+    /// Puts a [layer](crate::layer) around all services. The first layer is the outermost.
+    pub fn layer(mut self, layer: impl Layer) -> Self {
+        self.layers.push(Box::new(layer));
         self
     }
 
@@ -116,7 +126,14 @@ impl ServerBuilder {
     /// An address is invalid, in use or not allowed; two services have one name, or two methods one
     /// number; there is nothing to serve or nowhere to listen. Nothing is served then.
     pub async fn start(self) -> Result<Server, Error> {
-        let router = Arc::new(Router::new(self.services, self.calls_max, self.limits)?);
+        let wrap = |service| {
+            self.layers
+                .iter()
+                .rev()
+                .fold(service, |inner, layer| layer.layer(inner))
+        };
+        let services = self.services.into_iter().map(wrap).collect();
+        let router = Arc::new(Router::new(services, self.calls_max, self.limits)?);
         let mut listeners = Vec::new();
         for address in self.addresses {
             listeners.push(address?.listen().await?);
