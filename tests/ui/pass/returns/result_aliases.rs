@@ -58,8 +58,8 @@ impl Aliases for All {
 fn main() {
     let _server = AliasesServer::new(DynAliases::new(All));
     let client = AliasesClient::connect_lazy("memory:x").unwrap();
-    let _: rpc_core::TryCall<f64, MathError> = client.one();
-    let _: rpc_core::TryCall<f64, String> = client.two();
-    let _: rpc_core::TryCall<(), MathError> = client.full();
-    let _: rpc_core::Call<Option<Result<u8, u8>>> = client.nested();
+    let _unused: rpc_core::TryCall<f64, MathError> = client.one();
+    let _unused: rpc_core::TryCall<f64, String> = client.two();
+    let _unused: rpc_core::TryCall<(), MathError> = client.full();
+    let _unused: rpc_core::Call<Option<Result<u8, u8>>> = client.nested();
 }
