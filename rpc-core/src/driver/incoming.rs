@@ -48,7 +48,9 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        let error = Error::new(Code::Internal, "the handler ended without an answer");
-        self.finish(Reply::Failure(error.with_executed(Executed::Maybe)));
+        if self.id.is_some() {
+            let error = Error::new(Code::Internal, "the handler ended without an answer");
+            self.finish(Reply::Failure(error.with_executed(Executed::Maybe)));
+        }
     }
 }
