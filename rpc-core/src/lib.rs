@@ -9,6 +9,7 @@ mod context;
 pub mod discovery;
 mod driver;
 mod error;
+mod fnv;
 pub mod layer;
 mod limits;
 mod proto;

@@ -31,7 +31,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{Budget, CodecId};
-use crate::service::Fnv;
+use crate::fnv::Fnv;
 
 pub use self::difference::first_difference;
 

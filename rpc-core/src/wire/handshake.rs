@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::frame::put_text_within;
+use super::text::put_text_within;
 use super::{Malformed, Reader};
 
 /// What the client can do and wants: the first leg.

@@ -30,6 +30,7 @@ pub(crate) mod header;
 pub(crate) mod metadata;
 mod reader;
 pub(crate) mod reply;
+mod text;
 
 #[cfg(test)]
 mod vectors;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::frame::put_text;
+use super::text::put_text;
 use super::{Malformed, Reader};
 use crate::error::{Code, Error, Executed};
 
