@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::cancellation::Cancellation;
 use crate::driver::{Link, now};
+use crate::error::Error;
 use crate::race::{Either, race};
 use crate::transport::Peer;
 use crate::wire::Metadata;
@@ -46,7 +47,10 @@ struct Inner {
     deadline: Option<Instant>,
     cancellation: Option<Cancellation>,
     link: Option<Link>,
+    /// What came with the running call.
     metadata: Metadata,
+    /// What goes with the calls that it makes.
+    outgoing: Metadata,
 }
 
 impl Context {
@@ -68,6 +72,7 @@ impl Context {
             deadline: Some(deadline),
             cancellation: Some(cancellation),
             link: Some(link),
+            outgoing: metadata.travelling(),
             metadata,
         };
         Self {
@@ -125,20 +130,26 @@ impl Context {
         }
     }
 
-    /// What travelled with the call.
+    /// What came with the call; empty in a root.
     pub fn metadata(&self) -> &Metadata {
         &self.inner.metadata
     }
 
-    /// This context with other metadata, for [`scope`](Self::scope): calls made in it carry the
-    /// entries of `metadata` that were marked to travel.
-    pub fn with_metadata(&self, metadata: Metadata) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                metadata,
-                ..Inner::clone(&self.inner)
-            }),
-        }
+    /// This context with `metadata` for [`scope`](Self::scope): each call made in it sends all its
+    /// entries, besides those that travel on from the running call. An entry of `metadata` replaces
+    /// one of the same key.
+    ///
+    /// # Errors
+    /// [`Code::TooLarge`](crate::Code::TooLarge) if both together exceed the limits of [`Metadata`].
+    pub fn with_metadata(&self, metadata: &Metadata) -> Result<Self, Error> {
+        let outgoing = self.inner.outgoing.merged(metadata)?;
+        let inner = Inner {
+            outgoing,
+            ..Inner::clone(&self.inner)
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// This context with at most `allowed` left, for [`scope`](Self::scope).
@@ -175,6 +186,11 @@ impl Context {
                 Either::Second(()) => None,
             }
         })
+    }
+
+    /// What goes with the calls made in this context.
+    pub(crate) fn outgoing(&self) -> &Metadata {
+        &self.inner.outgoing
     }
 
     /// The connection that the call came over.
@@ -261,6 +277,15 @@ mod tests {
         let short = Context::current().with_time_left(Duration::from_secs(1));
         let long = short.with_time_left(Duration::from_secs(60));
         assert_eq!(long.time_left(), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn what_is_set_is_sent_and_not_what_came() {
+        let mut metadata = Metadata::new();
+        metadata.insert("token", "secret").unwrap();
+        let context = Context::current().with_metadata(&metadata).unwrap();
+        assert_eq!(context.outgoing().value("token").unwrap(), "secret");
+        assert!(context.metadata().is_empty());
     }
 
     #[tokio::test]

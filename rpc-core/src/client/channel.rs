@@ -117,7 +117,7 @@ impl Channel {
             channel: self.clone(),
             method,
             deadline: deadline(started, allowed, &context),
-            metadata: context.metadata().travelling(),
+            metadata: context.outgoing().clone(),
             payload,
         })
     }

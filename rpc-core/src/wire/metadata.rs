@@ -89,6 +89,15 @@ impl Metadata {
         }
     }
 
+    /// These entries and those of `other`, which replace ones of the same key.
+    pub(crate) fn merged(&self, other: &Self) -> Result<Self, Error> {
+        let mut merged = self.clone();
+        for entry in &other.entries {
+            merged.set(&entry.key, entry.value.clone(), entry.travels)?;
+        }
+        Ok(merged)
+    }
+
     fn set(&mut self, key: &str, value: Bytes, travels: bool) -> Result<(), Error> {
         check(key, &value).map_err(|(code, what)| Error::new(code, format!("metadata: {what}")))?;
         let mut entries: Vec<Entry> = self
