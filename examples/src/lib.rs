@@ -1,5 +1,8 @@
 //! The contract that the calculator examples share, and one implementation of it.
 
+use std::error::Error;
+use std::fmt;
+
 use rpc_core::service;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +31,17 @@ pub enum MathError {
     /// The text is not a number.
     NotANumber(String),
 }
+
+impl fmt::Display for MathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DivisionByZero => f.write_str("division by zero"),
+            Self::NotANumber(text) => write!(f, "\"{text}\" is not a number"),
+        }
+    }
+}
+
+impl Error for MathError {}
 
 /// A calculator.
 #[derive(Clone, Copy, Debug, Default)]
