@@ -1,4 +1,90 @@
-//! Typed RPC for Rust without a second language.
+//! Typed RPC for Rust without a second language: annotate a trait, implement it, serve it, call it.
+//!
+//! ```
+//! use rpc_core::{CallError, Error, Server, service};
+//! use serde::{Deserialize, Serialize};
+//!
+//! /// Integer and real arithmetic.
+//! #[service]
+//! pub trait Calculator {
+//!     /// Adds two numbers.
+//!     async fn add(&self, a: i64, b: i64) -> i64;
+//!     /// Divides `a` by `b`.
+//!     async fn divide(&self, a: f64, b: f64) -> Result<f64, MathError>;
+//! }
+//!
+//! #[derive(Debug, PartialEq, Serialize, Deserialize)]
+//! pub enum MathError {
+//!     DivisionByZero,
+//! }
+//!
+//! struct Calc;
+//!
+//! impl Calculator for Calc {
+//!     async fn add(&self, a: i64, b: i64) -> i64 {
+//!         a + b
+//!     }
+//!     async fn divide(&self, a: f64, b: f64) -> Result<f64, MathError> {
+//!         if b == 0.0 { Err(MathError::DivisionByZero) } else { Ok(a / b) }
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Error> {
+//! let server = Server::builder()
+//!     .service(CalculatorServer::new(Calc))
+//!     .listen("tcp://127.0.0.1:0")
+//!     .start()
+//!     .await?;
+//!
+//! let calculator = CalculatorClient::connect(&server.addresses()[0]).await?;
+//! assert_eq!(calculator.add(2, 3).await?, 5);
+//! match calculator.divide(1.0, 0.0).await {
+//!     // What the service itself answered.
+//!     Err(CallError::Service(MathError::DivisionByZero)) => {}
+//!     // Anything that went wrong on the way; it says whether the method ran.
+//!     Err(CallError::Rpc(error)) => println!("{error}; executed: {}", error.executed()),
+//!     Ok(_) => unreachable!("nothing can be divided by zero"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`service`] says what a trait may hold and what is generated for it. The address chooses the
+//! transport: [`Address`] lists them, [`transport`] is where one of your own fits in.
+//! [`Context::current`] answers everywhere, without an argument for it: how much time is left, who
+//! asks, whether anybody still waits. A server that says [`register`](ServerBuilder::register) is
+//! found by its name, through `CalculatorClient::discover()` and a matchmaker; [`discovery`] has
+//! both sides.
+//!
+//! # What holds for every call
+//!
+//! - It runs at most once, unless its method is marked `#[rpc(idempotent)]`. A failed call says
+//!   whether it ran: [`Executed::No`], [`Maybe`](Executed::Maybe) or [`Yes`](Executed::Yes). Only
+//!   after `No`, or after `Maybe` of an idempotent method, is it tried again by itself.
+//! - It has a deadline: [`Limits::deadline`], 10 s, unless something else is said. Both sides
+//!   enforce it.
+//! - Dropping its future cancels it at the server, and with it everything that the handler called
+//!   in turn.
+//! - A handler that panics fails that call alone. With `panic = "abort"` it ends the process, as
+//!   any panic does then.
+//!
+//! # Layout
+//!
+//! ```text
+//!   discovery            names to addresses: registrar, resolver, balance
+//!   client   server      stubs above, connections below
+//!   driver               protocol + bytes + clock: one task for each connection
+//!   proto    transport   a pure state machine; streams of bytes from the system
+//!   wire     codec       frames to bytes; values to payloads
+//! ```
+//!
+//! Each layer knows only those below it. ARCHITECTURE.md follows a call through all of them, and
+//! PROTOCOL.md has every byte.
+//!
+//! # Features
+//!
+//! `postcard` adds that format as a second codec, `CodecId::POSTCARD`. Nothing is on by default.
 
 extern crate self as rpc_core;
 

@@ -1,9 +1,9 @@
 //! The calling side: from a stub's method to a connection and back.
 //!
-//! A [`Channel`] is what a stub holds. It knows a [`Target`], which hands out open connections:
-//! a [`Dialer`](dial::Dialer) for one address, or a balance over what discovery found. A call runs
-//! through [`attempt`], which is where deadlines, retries and the wording of failures live; nothing
-//! of it is generic over the types of the trait.
+//! A [`Channel`] is what a stub holds. It knows a `Target`, which hands out open connections: a
+//! `Dialer` for one address, or a balance over what discovery found. A call runs through `attempt`,
+//! which is where deadlines, retries and the wording of failures live; nothing of it is generic
+//! over the types of the trait.
 
 pub(crate) mod attempt;
 mod call;

@@ -1,8 +1,7 @@
 //! The serving side: listeners, the connections they bring, and the handlers that run on them.
 //!
-//! [`accept`] takes connections in, [`router`] finds the method that a request names,
-//! [`dispatch`] runs it, [`connections`] knows who is there, so that [`Server::shutdown`] can let
-//! them finish.
+//! `accept` takes connections in, `router` finds the method that a request names, `dispatch` runs
+//! it, `connections` knows who is there, so that [`Server::shutdown`] can let them finish.
 
 mod accept;
 mod builder;
