@@ -73,7 +73,7 @@
 //!
 //! ```text
 //!   discovery            names to addresses: registrar, resolver, balance
-//!   client   server      stubs above, connections below
+//!   client   server      stubs above, connections below; layers around the services
 //!   driver               protocol + bytes + clock: one task for each connection
 //!   proto    transport   a pure state machine; streams of bytes from the system
 //!   wire     codec       frames to bytes; values to payloads

@@ -49,17 +49,16 @@ pub(crate) fn check(rule: &str, broken: &[String]) {
     assert!(broken.is_empty(), "{rule}:\n  {}", broken.join("\n  "));
 }
 
-/// The source of a module without its tests and without comments.
+/// The source of a module without its tests, which stand at its end, and without comments.
 pub(crate) fn code(path: &str) -> String {
     let text = text(path);
-    let text = text
-        .split("#[cfg(test)]\nmod tests {")
-        .next()
-        .unwrap_or_default();
-    let lines = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"));
-    lines.collect::<Vec<_>>().join("\n")
+    let lines: Vec<&str> = text.lines().collect();
+    let tests = lines.windows(2).position(|pair| {
+        pair[0] == "#[cfg(test)]" && pair[1].contains("mod ") && pair[1].ends_with('{')
+    });
+    let lines = lines.iter().take(tests.unwrap_or(lines.len()));
+    let lines = lines.filter(|line| !line.trim_start().starts_with("//"));
+    lines.copied().collect::<Vec<_>>().join("\n")
 }
 
 /// Whether a module is compiled for tests only, as the file that declares it says.
