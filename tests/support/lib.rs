@@ -1,1 +1,13 @@
-//! Shared by the test programs.
+//! Shared by the test programs: processes that cannot outlive a test, waits that cannot last for
+//! ever, and the service that the processes offer.
+
+mod daemon;
+mod process;
+mod temp;
+mod wait;
+pub mod work;
+
+pub use daemon::{Matchmaker, free_address};
+pub use process::{Finished, Process};
+pub use temp::TempDir;
+pub use wait::{LIMIT, eventually, eventually_async, median, within};

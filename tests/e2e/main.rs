@@ -1,0 +1,16 @@
+//! The whole path between real processes: what the framework promises when they register, discover,
+//! call, fall ill and die.
+
+mod calculator;
+mod cancel;
+mod discover;
+mod kill;
+mod load;
+mod program;
+mod restart;
+mod runtime;
+mod skew;
+
+/// Tests that need the machine for themselves, because they put load on it or measure time, take
+/// turns here. The others run beside them.
+static STAGE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

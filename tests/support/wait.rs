@@ -1,0 +1,74 @@
+//! Waits that end: with what was waited for, or with a failure that says what did not come.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// How long anything may take that has no promise of its own. Far more than it takes, so that a
+/// busy machine fails no test, and far less than people would wait.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(2);
+
+/// Waits until `condition` gives a value and returns it, with the time that it took.
+///
+/// # Panics
+/// It gives none within `limit`.
+#[track_caller]
+pub fn eventually<T>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> Option<T>,
+) -> (T, Duration) {
+    let begin = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return (value, begin.elapsed());
+        }
+        assert!(begin.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(POLL);
+    }
+}
+
+/// As [`eventually`], for a condition that must be asked for; other tasks run meanwhile.
+///
+/// # Panics
+/// It gives no value within `limit`.
+pub async fn eventually_async<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> F,
+) -> (T, Duration) {
+    let begin = Instant::now();
+    loop {
+        let found = tokio::time::timeout(limit, condition()).await;
+        match found {
+            Ok(Some(value)) => return (value, begin.elapsed()),
+            Ok(None) => {}
+            Err(_) => panic!("nothing was answered within {limit:?}: {what}"),
+        }
+        assert!(begin.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// The output of `future`.
+///
+/// # Panics
+/// It has none within `limit`.
+pub async fn within<F: Future>(what: &str, limit: Duration, future: F) -> F::Output {
+    match tokio::time::timeout(limit, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("not within {limit:?}: {what}"),
+    }
+}
+
+/// The middle one of several measurements of one promise: what the machine does besides must not
+/// decide about it.
+///
+/// # Panics
+/// There is none.
+pub fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
