@@ -1,1 +1,200 @@
-//! .
+//! Processes that die without a word.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rpc_core::{Channel, Error, Executed};
+use support::work::{Done, Ledger, WorkClient};
+use support::{LIMIT, Matchmaker, TempDir, eventually, within};
+use tokio::task::JoinSet;
+
+use crate::STAGE;
+use crate::program::{Service, matchmaker};
+
+/// How soon after a death every call that it concerns has ended.
+const AFTERMATH: Duration = Duration::from_secs(1);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_call_ends_truthfully_when_one_of_two_services_is_killed() {
+    let _stage = STAGE.lock().await;
+    let directory = TempDir::new();
+    let matchmaker = matchmaker().await;
+    let mut ledgers: Vec<PathBuf> = Vec::new();
+    let mut start = |number: u32| {
+        let ledger = directory.file(&format!("ledger-{number}"));
+        ledgers.push(ledger.clone());
+        Service::registered(&matchmaker, Some(ledger))
+    };
+    let mut services = vec![start(0), start(1)];
+    matchmaker.listed("test.Work", 2).await;
+    let load = Load::start(client(&matchmaker).await);
+
+    for round in 2..5 {
+        let pids: HashSet<u32> = services.iter().map(|s| s.process.id()).collect();
+        load.until_all_answer(&pids);
+        let mut dead = services.remove(0);
+        let pid = dead.process.id();
+        dead.process.kill();
+        load.died(pid);
+        // The other one goes on alone, and a new one joins it.
+        let alone: HashSet<u32> = services.iter().map(|s| s.process.id()).collect();
+        load.until_all_answer(&alone);
+        services.push(start(round));
+        matchmaker.listed("test.Work", 2).await;
+    }
+    let (calls, deaths) = load.stop().await;
+
+    let ran = Ledger::count("ran", &ledgers);
+    let twice: Vec<_> = ran.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "ran more than once: {twice:?}");
+    for call in &calls {
+        let ran = ran.contains_key(&call.id);
+        match &call.outcome {
+            Ok(done) => {
+                assert_eq!(done.id, call.id);
+                assert!(ran, "answered without a run: {call:?}");
+            }
+            Err(error) => match error.executed() {
+                Executed::No => assert!(!ran, "it ran: {call:?}"),
+                Executed::Yes => assert!(ran, "it did not run: {call:?}"),
+                Executed::Maybe => {}
+            },
+        }
+        for (at, _) in deaths.iter().filter(|(at, _)| call.spans(*at)) {
+            let late = call.end.saturating_duration_since(*at);
+            assert!(late < AFTERMATH, "ended {late:?} after the death: {call:?}");
+        }
+        if call.outcome.is_err() {
+            let near = |at: &Instant| call.end >= *at && call.end < *at + AFTERMATH;
+            assert!(
+                deaths.iter().any(|(at, _)| near(at)),
+                "far from a death: {call:?}"
+            );
+        }
+    }
+    let failed = calls.iter().filter(|call| call.outcome.is_err()).count();
+    println!("{} calls, {failed} failed, 3 deaths", calls.len());
+}
+
+#[tokio::test]
+async fn the_death_of_a_local_service_is_seen_at_once() {
+    let matchmaker = matchmaker().await;
+    let mut services = [
+        Service::registered(&matchmaker, None),
+        Service::registered(&matchmaker, None),
+    ];
+    let (listed, _) = matchmaker.listed("test.Work", 2).await;
+    let lease = listed
+        .iter()
+        .map(|instance| instance.expires_in)
+        .min()
+        .unwrap();
+    services[0].process.kill();
+    let (left, elapsed) = matchmaker.listed("test.Work", 1).await;
+    assert_eq!(left[0].pid, services[1].process.id());
+    assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
+    assert!(
+        lease > Duration::from_secs(10),
+        "a lease of {lease:?} proves nothing"
+    );
+}
+
+async fn client(matchmaker: &Matchmaker) -> WorkClient {
+    let channel = Channel::builder(matchmaker.name("test.Work")).connect();
+    WorkClient::new(within("the client connects", LIMIT, channel).await.unwrap())
+}
+
+/// Callers that never stop to call, until they are told to.
+struct Load {
+    callers: JoinSet<Vec<Call>>,
+    stop: Arc<AtomicBool>,
+    /// The last answers of each process: pid and a count of all answers so far.
+    answers: Arc<std::sync::Mutex<Vec<(Instant, u32)>>>,
+    deaths: std::sync::Mutex<Vec<(Instant, u32)>>,
+}
+
+/// One call and what became of it.
+#[derive(Debug)]
+struct Call {
+    id: u64,
+    begin: Instant,
+    end: Instant,
+    outcome: Result<Done, Error>,
+}
+
+impl Call {
+    fn spans(&self, moment: Instant) -> bool {
+        self.begin <= moment && self.end >= moment
+    }
+}
+
+impl Load {
+    /// Calls in flight, more than one connection takes at a time would only wait.
+    const CALLERS: u64 = 64;
+
+    /// How long a call takes, so that many are running when a process dies.
+    const PAUSE: Duration = Duration::from_millis(10);
+
+    fn start(work: WorkClient) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let answers = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let next = Arc::new(AtomicU64::new(0));
+        let mut callers = JoinSet::new();
+        for _ in 0..Self::CALLERS {
+            let (work, stop, next) = (work.clone(), Arc::clone(&stop), Arc::clone(&next));
+            let answers = Arc::clone(&answers);
+            callers.spawn(async move {
+                let mut calls = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let id = next.fetch_add(1, Ordering::Relaxed);
+                    let begin = Instant::now();
+                    let outcome = work.record(id, Self::PAUSE).await;
+                    let end = Instant::now();
+                    if let Ok(done) = &outcome {
+                        answers.lock().unwrap().push((end, done.pid));
+                    }
+                    calls.push(Call {
+                        id,
+                        begin,
+                        end,
+                        outcome,
+                    });
+                }
+                calls
+            });
+        }
+        Self {
+            callers,
+            stop,
+            answers,
+            deaths: std::sync::Mutex::default(),
+        }
+    }
+
+    /// Waits until each of `pids`, and nobody else, has answered a hundred times from now on.
+    fn until_all_answer(&self, pids: &HashSet<u32>) {
+        let begin = Instant::now();
+        eventually(&format!("all of {pids:?} answer"), LIMIT, || {
+            let answers = self.answers.lock().unwrap();
+            let fresh = |pid: &u32| {
+                let of = answers.iter().filter(|(at, by)| at > &begin && by == pid);
+                of.count() >= 100
+            };
+            pids.iter().all(fresh).then_some(())
+        });
+    }
+
+    fn died(&self, pid: u32) {
+        self.deaths.lock().unwrap().push((Instant::now(), pid));
+    }
+
+    async fn stop(self) -> (Vec<Call>, Vec<(Instant, u32)>) {
+        self.stop.store(true, Ordering::Relaxed);
+        let calls = within("all callers end", LIMIT, self.callers.join_all()).await;
+        let deaths = self.deaths.into_inner().unwrap();
+        (calls.into_iter().flatten().collect(), deaths)
+    }
+}

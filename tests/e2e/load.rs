@@ -1,1 +1,136 @@
-//! .
+//! Many calls at once: every answer is the right one, whatever happens to its neighbours.
+
+use std::time::{Duration, Instant};
+
+use rpc_core::{Code, Executed};
+use support::work::WorkClient;
+use support::{LIMIT, within};
+use tokio::task::JoinSet;
+
+use crate::STAGE;
+use crate::program::{Plan, Service};
+
+/// Ten thousand calls take a debug build on a busy machine a while, and all are made at once.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_calls_at_once_on_one_connection_get_their_own_answers() {
+    let _stage = STAGE.lock().await;
+    let service = Service::start(Plan::default());
+    let work = WorkClient::connect(service.address()).await.unwrap();
+    let before = work.who().await.unwrap().connection;
+    let work = work.with_deadline(PATIENCE);
+
+    let mut calls = JoinSet::new();
+    for value in 0..10_000 {
+        let call = work.echo(value);
+        calls.spawn(async move { (value, call.await) });
+    }
+    let answers = within("all calls end", PATIENCE, calls.join_all()).await;
+    for (value, answer) in answers {
+        assert_eq!(answer, Ok(value));
+    }
+    let after = work.who().await.unwrap().connection;
+    assert_eq!(before, after, "it was one connection");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_clients_with_a_hundred_calls_each_get_their_own_answers() {
+    let _stage = STAGE.lock().await;
+    let service = Service::start(Plan::default());
+    let mut clients = JoinSet::new();
+    for client in 0..100 {
+        let address = service.address().to_owned();
+        clients.spawn(async move {
+            let work = WorkClient::connect(address).await.unwrap();
+            let work = work.with_deadline(PATIENCE);
+            let mut calls = JoinSet::new();
+            for call in 0..100 {
+                let value = client * 1_000 + call;
+                let call = work.echo(value);
+                calls.spawn(async move { (value, call.await) });
+            }
+            calls.join_all().await
+        });
+    }
+    let answers = within("all calls end", PATIENCE, clients.join_all()).await;
+    assert_eq!(answers.iter().map(Vec::len).sum::<usize>(), 10_000);
+    for (value, answer) in answers.into_iter().flatten() {
+        assert_eq!(answer, Ok(value));
+    }
+}
+
+#[tokio::test]
+async fn a_short_call_overtakes_a_long_one_that_was_made_before_it() {
+    let service = Service::start(Plan::default());
+    let work = WorkClient::connect(service.address()).await.unwrap();
+    let mut calls = JoinSet::new();
+    for pause in [600, 300, 0] {
+        let call = work.pause(pause, Duration::from_millis(pause));
+        calls.spawn(async move { call.await.unwrap() });
+    }
+    let mut order = Vec::new();
+    while let Some(value) = within("a call ends", LIMIT, calls.join_next()).await {
+        order.push(value.unwrap());
+    }
+    assert_eq!(order, [0, 300, 600]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_panics_among_ten_thousand_calls_hurt_only_their_own_callers() {
+    let _stage = STAGE.lock().await;
+    let mut service = Service::start(Plan::default());
+    let work = WorkClient::connect(service.address()).await.unwrap();
+    let before = work.who().await.unwrap();
+    let work = work.with_deadline(PATIENCE);
+
+    let mut good = JoinSet::new();
+    let mut bad = JoinSet::new();
+    for value in 0..10_000 {
+        let call = work.echo(value);
+        good.spawn(async move { (value, call.await) });
+        if value % 10 == 0 {
+            bad.spawn(work.panic(&value.to_string()));
+        }
+    }
+    let good = within("the good calls end", PATIENCE, good.join_all()).await;
+    for (value, answer) in good {
+        assert_eq!(answer, Ok(value));
+    }
+    let bad = within("the bad calls end", PATIENCE, bad.join_all()).await;
+    assert_eq!(bad.len(), 1_000);
+    for answer in bad {
+        let error = answer.unwrap_err();
+        assert_eq!(
+            (error.code(), error.executed()),
+            (Code::Internal, Executed::Maybe)
+        );
+        assert_eq!(
+            (error.service(), error.method()),
+            (Some("test.Work"), Some("panic"))
+        );
+        assert!(!error.to_string().contains("on purpose"), "{error}");
+    }
+    // The connection and the process are the ones from before.
+    let after = work.who().await.unwrap();
+    assert_eq!(
+        (before.pid, before.connection),
+        (after.pid, after.connection)
+    );
+    service.process.terminate();
+    assert_eq!(service.process.wait(LIMIT).code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_call_in_time_and_the_error_says_that_it_may_have_run() {
+    let service = Service::start(Plan::default());
+    let work = WorkClient::connect(service.address()).await.unwrap();
+    let begin = Instant::now();
+    let short = work.with_deadline(Duration::from_millis(100));
+    let error = short.pause(1, LIMIT).await.unwrap_err();
+    let elapsed = begin.elapsed();
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+    assert_ne!(error.executed(), Executed::No);
+    assert!(elapsed >= Duration::from_millis(99), "{elapsed:?}");
+    assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
+}
