@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rpc_core::{Channel, Error, Executed};
@@ -36,9 +36,8 @@ async fn every_call_ends_truthfully_when_one_of_two_services_is_killed() {
         let pids: HashSet<u32> = services.iter().map(|s| s.process.id()).collect();
         load.until_all_answer(&pids);
         let mut dead = services.remove(0);
-        let pid = dead.process.id();
+        load.dies();
         dead.process.kill();
-        load.died(pid);
         // The other one goes on alone, and a new one joins it.
         let alone: HashSet<u32> = services.iter().map(|s| s.process.id()).collect();
         load.until_all_answer(&alone);
@@ -63,16 +62,13 @@ async fn every_call_ends_truthfully_when_one_of_two_services_is_killed() {
                 Executed::Maybe => {}
             },
         }
-        for (at, _) in deaths.iter().filter(|(at, _)| call.spans(*at)) {
+        for at in deaths.iter().filter(|at| call.spans(**at)) {
             let late = call.end.saturating_duration_since(*at);
             assert!(late < AFTERMATH, "ended {late:?} after the death: {call:?}");
         }
         if call.outcome.is_err() {
             let near = |at: &Instant| call.end >= *at && call.end < *at + AFTERMATH;
-            assert!(
-                deaths.iter().any(|(at, _)| near(at)),
-                "far from a death: {call:?}"
-            );
+            assert!(deaths.iter().any(near), "far from a death: {call:?}");
         }
     }
     let failed = calls.iter().filter(|call| call.outcome.is_err()).count();
@@ -111,9 +107,9 @@ async fn client(matchmaker: &Matchmaker) -> WorkClient {
 struct Load {
     callers: JoinSet<Vec<Call>>,
     stop: Arc<AtomicBool>,
-    /// The last answers of each process: pid and a count of all answers so far.
-    answers: Arc<std::sync::Mutex<Vec<(Instant, u32)>>>,
-    deaths: std::sync::Mutex<Vec<(Instant, u32)>>,
+    /// When which process answered.
+    answers: Arc<Mutex<Vec<(Instant, u32)>>>,
+    deaths: Mutex<Vec<Instant>>,
 }
 
 /// One call and what became of it.
@@ -140,7 +136,7 @@ impl Load {
 
     fn start(work: WorkClient) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let answers = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let answers = Arc::new(Mutex::new(Vec::new()));
         let next = Arc::new(AtomicU64::new(0));
         let mut callers = JoinSet::new();
         for _ in 0..Self::CALLERS {
@@ -170,7 +166,7 @@ impl Load {
             callers,
             stop,
             answers,
-            deaths: std::sync::Mutex::default(),
+            deaths: Mutex::default(),
         }
     }
 
@@ -187,11 +183,12 @@ impl Load {
         });
     }
 
-    fn died(&self, pid: u32) {
-        self.deaths.lock().unwrap().push((Instant::now(), pid));
+    /// Notes that a process dies now.
+    fn dies(&self) {
+        self.deaths.lock().unwrap().push(Instant::now());
     }
 
-    async fn stop(self) -> (Vec<Call>, Vec<(Instant, u32)>) {
+    async fn stop(self) -> (Vec<Call>, Vec<Instant>) {
         self.stop.store(true, Ordering::Relaxed);
         let calls = within("all callers end", LIMIT, self.callers.join_all()).await;
         let deaths = self.deaths.into_inner().unwrap();

@@ -96,7 +96,7 @@ impl Matchmaker {
     pub async fn listed(&self, service: &str, count: usize) -> (Vec<Instance>, Duration) {
         let client = self.client();
         let what = format!("{count} instances of {service} are listed");
-        eventually_async(&what, LIMIT, || async {
+        eventually_async(&what, LIMIT, async || {
             let mut found = client.list(None).await.ok()?.instances;
             found.retain(|instance| instance.offer.name == service);
             (found.len() == count).then_some(found)

@@ -34,10 +34,10 @@ pub fn eventually<T>(
 ///
 /// # Panics
 /// It gives no value within `limit`.
-pub async fn eventually_async<T, F: Future<Output = Option<T>>>(
+pub async fn eventually_async<T>(
     what: &str,
     limit: Duration,
-    mut condition: impl FnMut() -> F,
+    mut condition: impl AsyncFnMut() -> Option<T>,
 ) -> (T, Duration) {
     let begin = Instant::now();
     loop {
