@@ -18,7 +18,7 @@ pub(crate) struct Offering {
 
 /// Started with a server and told first when it drains.
 #[async_trait]
-pub(crate) trait Companion: Send + 'static {
+pub(crate) trait Companion: Send + Sync + 'static {
     /// The server is about to stop; nobody new should be sent to it.
     async fn leave(&mut self);
 }
