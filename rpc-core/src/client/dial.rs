@@ -100,10 +100,10 @@ impl Dialer {
         Ok(link)
     }
 
-    /// Dials in a task of its own, so that the caller who happened to be first may go.
-    fn dial(&self, state: &mut State, waiter: oneshot::Sender<Result<Link, Error>>) {
-        let begin = state.backoff.as_ref().map(|(_, until)| *until);
-        state.dialling = Some(vec![waiter]);
+    /// Dials in a task of its own, so that the caller who happened to be first may go. Must not be
+    /// called under the lock: a runtime that is shutting down drops the task at once, here, and its
+    /// end takes the lock.
+    fn dial(&self, begin: Option<Instant>) {
         let attempt = Attempt {
             dialer: self.clone(),
             over: false,
@@ -232,7 +232,7 @@ impl Target for Dialer {
     fn acquire(&self) -> BoxFuture<Result<Link, Error>> {
         let dialer = self.clone();
         Box::pin(async move {
-            let waiting = {
+            let (waiting, dial) = {
                 let mut state = dialer.inner.lock();
                 if let Some(link) = state.live() {
                     return Ok(link);
@@ -244,12 +244,21 @@ impl Target for Dialer {
                     }
                 }
                 let (waiter, waiting) = oneshot::channel();
+                let begin = state.backoff.as_ref().map(|(_, until)| *until);
                 match &mut state.dialling {
-                    Some(waiters) => waiters.push(waiter),
-                    None => dialer.dial(&mut state, waiter),
+                    Some(waiters) => {
+                        waiters.push(waiter);
+                        (waiting, None)
+                    }
+                    dialling => {
+                        *dialling = Some(vec![waiter]);
+                        (waiting, Some(begin))
+                    }
                 }
-                waiting
             };
+            if let Some(begin) = dial {
+                dialer.dial(begin);
+            }
             waiting.await.unwrap_or_else(|_| {
                 Err(Error::new(
                     Code::Cancelled,
