@@ -90,6 +90,12 @@ impl Daemon {
         self.server.addresses()
     }
 
+    /// The service behind the addresses, for what its operator may do and no caller:
+    /// [`evict`](MatchmakerService::evict).
+    pub fn service(&self) -> &MatchmakerService {
+        &self.service
+    }
+
     /// Finishes what runs, for at most `grace`, and stops; whether everything finished in time.
     ///
     /// Clients that wait in a watch get their answer at once. What they know stays valid, and they
