@@ -7,10 +7,12 @@ use tokio::sync::Notify;
 
 use super::matchmaker::{Epoch, HostId, Instance, InstanceId, Query, Snapshot};
 use super::{endpoint, host, resolver};
+use crate::cancellation::Cancellation;
 use crate::client::dial::Dialer;
 use crate::client::{Options, Target};
 use crate::driver::{Link, now};
 use crate::error::{Code, Error};
+use crate::race::race;
 use crate::service::BoxFuture;
 use crate::transport::Address;
 
@@ -35,6 +37,14 @@ pub(super) struct Table {
     /// What the resolver needs to start; taken with the first call, because a runtime is there
     /// then.
     resolver: Mutex<Option<(Address, Query)>>,
+    /// Fires when nobody holds the table, so that the resolver does not sit out its watch.
+    abandoned: Cancellation,
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        self.abandoned.cancel();
+    }
 }
 
 #[derive(Default)]
@@ -72,6 +82,7 @@ impl Balance {
             state: Mutex::default(),
             changed: Notify::new(),
             resolver: Mutex::new(Some((matchmaker, query))),
+            abandoned: Cancellation::new(),
         };
         Self {
             table: Arc::new(table),
@@ -91,9 +102,11 @@ impl Balance {
                 table: table.clone(),
                 parts: Some((matchmaker.clone(), query.clone())),
             };
+            let abandoned = self.table.abandoned.clone();
             tokio::spawn(async move {
                 let _revival = revival;
-                resolver::follow(matchmaker, query, table).await;
+                let following = resolver::follow(matchmaker, query, table);
+                race(abandoned.cancelled(), following).await;
             });
         }
     }

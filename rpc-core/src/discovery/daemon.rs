@@ -1,7 +1,11 @@
 //! Where the matchmaker is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::client::Options;
+use crate::client::dial::Dialer;
+use crate::driver::Link;
 use crate::error::{Code, Error};
 use crate::transport::{Address, IntoAddress as _};
 
@@ -25,6 +29,13 @@ pub(super) fn address(said: Option<Result<Address, Error>>) -> Result<Address, E
         }),
         _ => DEFAULT.into_address(),
     }
+}
+
+/// Opens a connection to the matchmaker at `address`. Each is a dial of its own, without the waits
+/// that a [`Dialer`] puts between its dials, because whoever asks for one waits by [`Backoff`].
+pub(super) async fn dial(address: &Address) -> Result<Link, Error> {
+    let dialer = Dialer::new(address.connector()?, Arc::<Options>::default(), None);
+    dialer.establish().await
 }
 
 /// The failure to reach the matchmaker at `address`, with what to do about it.

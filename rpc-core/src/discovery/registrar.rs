@@ -1,7 +1,6 @@
 //! Keeps a server's entry at the matchmaker, for ever.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,9 +12,7 @@ use super::matchmaker::{
     InstanceId, MatchmakerClient, Offer, Registered, Registration, RegistryError,
 };
 use super::{endpoint, host};
-use crate::client::dial::Dialer;
-use crate::client::{Channel, Options};
-use crate::driver::Link;
+use crate::client::Channel;
 use crate::error::{CallError, Code, Error};
 use crate::race::{Either, race};
 use crate::server::{Companion, Offering, RegistrationWish, ServerBuilder};
@@ -187,7 +184,7 @@ impl Keeper {
     ) -> Result<Infallible, Error> {
         let place = self.matchmaker.to_string();
         let away = |error| daemon::unreachable(error, &place);
-        let link = self.dial().await.map_err(away)?;
+        let link = daemon::dial(&self.matchmaker).await.map_err(away)?;
         let client = MatchmakerClient::new(Channel::over(link.clone()));
         loop {
             let registered = match client.register(&self.registration).await {
@@ -237,14 +234,5 @@ impl Keeper {
                 }
             }
         }
-    }
-
-    async fn dial(&self) -> Result<Link, Error> {
-        let dialer = Dialer::new(
-            self.matchmaker.connector()?,
-            Arc::<Options>::default(),
-            None,
-        );
-        dialer.establish().await
     }
 }

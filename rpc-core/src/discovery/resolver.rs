@@ -21,42 +21,44 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// away is asked again and again; what the table holds stays there meanwhile.
 pub(super) async fn follow(matchmaker: Address, query: Query, table: Weak<Table>) {
     let mut backoff = Backoff::new(&matchmaker);
-    let place = matchmaker.to_string();
-    let client = match Channel::builder(matchmaker).connect_lazy() {
-        Ok(channel) => MatchmakerClient::new(channel),
-        Err(error) => {
-            if let Some(table) = table.upgrade() {
-                table.fail(error);
-            }
-            return;
+    while let Err(error) = session(&matchmaker, &query, &table, &mut backoff).await {
+        tracing::debug!(%error, service = query.name, "cannot follow the name");
+        match table.upgrade() {
+            Some(table) => table.fail(error),
+            None => return,
         }
-    };
-    let first = client.clone();
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+/// One connection to the matchmaker, from dialling to its end, or until nobody holds the table.
+async fn session(
+    matchmaker: &Address,
+    query: &Query,
+    table: &Weak<Table>,
+    backoff: &mut Backoff,
+) -> Result<(), Error> {
+    let place = matchmaker.to_string();
+    let away = |error| daemon::unreachable(error, &place);
+    let link = daemon::dial(matchmaker).await.map_err(away)?;
+    let client = MatchmakerClient::new(Channel::over(link));
     let watching = client.with_deadline(WATCH + MARGIN);
     let mut position = None;
     loop {
         let answer = match position {
             // The first answer comes at once, so that a matchmaker which hangs is noticed soon.
-            None => first.watch(&query, None, Duration::ZERO).await,
-            Some(_) => watching.watch(&query, position, WATCH).await,
+            None => client.watch(query, None, Duration::ZERO).await,
+            Some(_) => watching.watch(query, position, WATCH).await,
         };
-        let Some(table) = table.upgrade() else { return };
-        match answer {
-            Ok(snapshot) => {
-                backoff.reset();
-                position = Some(snapshot.position());
-                table.update(snapshot);
-            }
-            Err(error) => {
-                let error = match error {
-                    CallError::Rpc(error) => daemon::unreachable(error, &place),
-                    CallError::Service(refusal) => Error::new(Code::NotFound, refusal.to_string()),
-                };
-                tracing::debug!(%error, service = query.name, "cannot follow the name");
-                table.fail(error);
-                drop(table);
-                tokio::time::sleep(backoff.next()).await;
-            }
-        }
+        let snapshot = answer.map_err(|error| match error {
+            CallError::Rpc(error) => away(error),
+            CallError::Service(refusal) => Error::new(Code::NotFound, refusal.to_string()),
+        })?;
+        let Some(table) = table.upgrade() else {
+            return Ok(());
+        };
+        backoff.reset();
+        position = Some(snapshot.position());
+        table.update(snapshot);
     }
 }
