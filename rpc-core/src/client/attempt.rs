@@ -87,7 +87,7 @@ impl Plan {
             let error = self.place(error, attempt);
             if attempt >= retry::ATTEMPTS_MAX
                 || !retry::is_worthwhile(&error, self.method.idempotent)
-                || !self.channel.retries().withdraw(now())
+                || !(retry::is_free(&error) || self.channel.retries().withdraw(now()))
             {
                 return Reply::Failure(error);
             }

@@ -33,6 +33,13 @@ pub(super) fn is_worthwhile(error: &Error, idempotent: bool) -> bool {
     harmless && transient
 }
 
+/// Whether another attempt adds nothing to the load of any server, so that it needs no budget: the
+/// call never left this process, or reached a server that was leaving and did not look at it. A
+/// drain moves all calls that wait on a connection at once, far more than a budget allows.
+pub(super) fn is_free(error: &Error) -> bool {
+    error.executed() == Executed::No && matches!(error.code(), Code::Draining | Code::Disconnected)
+}
+
 /// How long to wait before attempt number `next` (2 or more): full jitter, so that callers who
 /// failed together do not come back together, and never less than the peer asked for.
 pub(super) fn wait(next: u32, error: &Error) -> Duration {
@@ -115,6 +122,15 @@ mod tests {
         ] {
             assert!(!is_worthwhile(&Error::new(code, ""), true), "{code:?}");
         }
+    }
+
+    #[test]
+    fn only_what_no_server_has_worked_on_is_repeated_without_a_budget() {
+        let error = |code, executed| Error::new(code, "").with_executed(executed);
+        assert!(is_free(&error(Code::Draining, Executed::No)));
+        assert!(is_free(&error(Code::Disconnected, Executed::No)));
+        assert!(!is_free(&error(Code::Disconnected, Executed::Maybe)));
+        assert!(!is_free(&error(Code::Overloaded, Executed::No)));
     }
 
     #[test]
