@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as TaskContext, Poll};
 
 use crate::context::Context;
-use crate::driver::Incoming;
+use crate::driver::{Incoming, now};
 use crate::error::{Code, Error, Executed};
 use crate::race::{Either, race};
 use crate::service::{BoxFuture, Method, Request, Service};
@@ -40,6 +40,9 @@ pub(super) async fn run(
         .scope(poll_fn(|_| Poll::Ready(handler.destroy())))
         .await;
     let reply = match reply {
+        // A call that this one made has the same deadline, and its failure may have come here
+        // before our own clock: what a handler makes of that is not what went wrong.
+        Some(reply) if now() >= call.deadline => Reply::Failure(late(&reply)),
         Some(reply) if intact => reply,
         Some(_) => Reply::Failure(panicked()),
         // Nobody waits for this one.
@@ -119,6 +122,15 @@ impl<S: FnOnce() -> BoxFuture<Reply>> Contained<S> {
 /// What the caller is told: nothing of the panic's text, which may hold secrets.
 fn panicked() -> Error {
     Error::new(Code::Internal, "the handler panicked").with_executed(Executed::Maybe)
+}
+
+/// What the caller is told when the handler returned too late.
+fn late(reply: &Reply) -> Error {
+    let executed = match reply {
+        Reply::Value(_) | Reply::ServiceError(_) => Executed::Yes,
+        Reply::Failure(error) => error.executed(),
+    };
+    Error::new(Code::DeadlineExceeded, "the handler ran out of time").with_executed(executed)
 }
 
 /// A place among the calls that a server runs at once.
