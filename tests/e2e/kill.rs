@@ -98,6 +98,75 @@ async fn the_death_of_a_local_service_is_seen_at_once() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_caller_of_an_idempotent_method_notices_a_death() {
+    let _stage = STAGE.lock().await;
+    let matchmaker = matchmaker().await;
+    let mut services = vec![
+        Service::registered(&matchmaker, None),
+        Service::registered(&matchmaker, None),
+    ];
+    matchmaker.listed("test.Work", 2).await;
+    let work = client(&matchmaker).await;
+    let mut calls = JoinSet::new();
+    for _ in 0..16 {
+        let work = work.clone();
+        calls.spawn(async move {
+            for _ in 0..100 {
+                work.pid(Duration::from_millis(5)).await.unwrap();
+            }
+        });
+    }
+    let dead = services[0].process.id();
+    while work.pid(Duration::ZERO).await.unwrap() != dead {}
+    services[0].process.kill();
+    while let Some(ended) = within("all calls end", LIMIT, calls.join_next()).await {
+        ended.expect("no call fails");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_stands_still_holds_up_only_the_calls_that_it_has() {
+    let _stage = STAGE.lock().await;
+    let matchmaker = matchmaker().await;
+    let services = [
+        Service::registered(&matchmaker, None),
+        Service::registered(&matchmaker, None),
+    ];
+    matchmaker.listed("test.Work", 2).await;
+    let work = client(&matchmaker).await;
+    let pids: HashSet<u32> = services.iter().map(|s| s.process.id()).collect();
+    let mut heard = HashSet::new();
+    while heard != pids {
+        heard.insert(work.who().await.unwrap().pid);
+    }
+
+    services[0].process.pause();
+    let mut calls = JoinSet::new();
+    for _ in 0..16 {
+        let work = work.clone();
+        calls.spawn(async move {
+            let mut answers = Vec::new();
+            for _ in 0..50 {
+                answers.push(work.who().await);
+            }
+            answers
+        });
+    }
+    // Those who are not held up are done long before those who are.
+    let mut done = 0;
+    while let Ok(Some(ended)) = tokio::time::timeout(AFTERMATH, calls.join_next()).await {
+        let answers = ended.unwrap();
+        assert!(answers.iter().all(|answer| answer.is_ok()), "{answers:?}");
+        done += 1;
+    }
+    assert!((8..16).contains(&done), "{done} of 16 went on");
+    services[0].process.resume();
+    for answers in within("all calls end", LIMIT, calls.join_all()).await {
+        assert!(answers.iter().all(|answer| answer.is_ok()), "{answers:?}");
+    }
+}
+
 async fn client(matchmaker: &Matchmaker) -> WorkClient {
     let channel = Channel::builder(matchmaker.name("test.Work")).connect();
     WorkClient::new(within("the client connects", LIMIT, channel).await.unwrap())

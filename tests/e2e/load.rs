@@ -134,3 +134,45 @@ async fn a_deadline_ends_a_call_in_time_and_the_error_says_that_it_may_have_run(
     assert!(elapsed >= Duration::from_millis(99), "{elapsed:?}");
     assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_calls_in_both_directions_do_not_stop_each_other_or_small_ones() {
+    let _stage = STAGE.lock().await;
+    let service = Service::start(Plan::default());
+    let work = WorkClient::connect(service.address()).await.unwrap();
+    let work = work.with_deadline(PATIENCE);
+    // Many times what may be on the way on one connection.
+    let mut large = JoinSet::new();
+    for number in 0..16_u8 {
+        let bytes: Vec<u8> = (0..2 * 1024 * 1024).map(|at| number ^ at as u8).collect();
+        let mut expected = bytes.clone();
+        expected.reverse();
+        let call = work.reverse(bytes);
+        large.spawn(async move { assert!(call.await.unwrap() == expected) });
+    }
+    let mut small = 0;
+    while !large.is_empty() {
+        assert_eq!(
+            within("a small call ends", LIMIT, work.echo(small)).await,
+            Ok(small)
+        );
+        small += 1;
+        while let Some(ended) = large.try_join_next() {
+            ended.unwrap();
+        }
+    }
+    assert!(small > 16, "only {small} small calls beside the large ones");
+}
+
+#[tokio::test]
+async fn a_call_that_is_too_large_fails_alone_and_before_it_is_sent() {
+    let service = Service::start(Plan::default());
+    let work = WorkClient::connect(service.address()).await.unwrap();
+    let before = work.who().await.unwrap().connection;
+    let error = work.reverse(vec![0; 5 * 1024 * 1024]).await.unwrap_err();
+    assert_eq!(
+        (error.code(), error.executed()),
+        (Code::TooLarge, Executed::No)
+    );
+    assert_eq!(work.who().await.unwrap().connection, before);
+}

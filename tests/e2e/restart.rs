@@ -6,7 +6,7 @@ use matchmaker::{Config, Daemon};
 use rpc_core::discovery::MatchmakerClient;
 use rpc_core::{Channel, Code, Executed, Server};
 use support::work::{WorkClient, WorkServer, Worker};
-use support::{LIMIT, Matchmaker, eventually_async, free_address, within};
+use support::{LIMIT, Matchmaker, TempDir, eventually_async, free_address, within};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -185,9 +185,74 @@ async fn a_drain_finishes_what_runs_and_sends_a_crowd_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_client_comes_back_to_a_server_that_restarts_at_its_port() {
-    let address = free_address();
-    let listen = [&*address];
+async fn a_service_drains_although_its_matchmaker_is_gone_or_stands_still() {
+    for kill in [true, false] {
+        let mut matchmaker = matchmaker().await;
+        let mut service = Service::registered(&matchmaker, None);
+        matchmaker.listed("test.Work", 1).await;
+        if kill {
+            matchmaker.process().kill();
+        } else {
+            matchmaker.process().pause();
+        }
+        service.process.terminate();
+        let status = service.process.wait(Duration::from_secs(5));
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_stops_a_service_that_still_works() {
+    let mut service = Service::start(Plan::default());
+    let work = WorkClient::connect(service.address()).await.unwrap();
+    let call = tokio::spawn(work.with_deadline(LIMIT).hang(1, Vec::new()));
+    work.echo(1).await.unwrap();
+    service.process.terminate();
+    let what = "the service takes no new calls";
+    eventually_async(what, LIMIT, async || work.echo(2).await.err()).await;
+    assert!(!call.is_finished(), "the drain waits for it");
+    service.process.terminate();
+    assert_eq!(service.process.wait(Duration::from_secs(5)).code(), Some(0));
+    let error = within("the call ends", LIMIT, call)
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(
+        (error.code(), error.executed()),
+        (Code::Disconnected, Executed::Maybe)
+    );
+}
+
+#[tokio::test]
+async fn a_matchmaker_that_stands_still_stops_no_calls_and_is_named_by_who_needs_it() {
+    let mut matchmaker = matchmaker().await;
+    let _service = Service::registered(&matchmaker, None);
+    let known = client(&matchmaker).await;
+    assert_eq!(known.echo(1).await, Ok(1));
+    matchmaker.process().pause();
+    let unknown = WorkClient::connect(matchmaker.name("test.Work"));
+    let unknown = tokio::spawn(within("the attempt ends", LIMIT, unknown));
+    while !unknown.is_finished() {
+        assert_eq!(known.echo(1).await, Ok(1));
+        tokio::task::yield_now().await;
+    }
+    let error = unknown.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains(matchmaker.address()), "{error}");
+    assert!(error.to_string().contains("the matchmaker at"), "{error}");
+    matchmaker.process().resume();
+    client(&matchmaker).await.echo(1).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_comes_back_to_a_server_that_restarts_at_its_address() {
+    let directory = TempDir::new();
+    for address in [free_address(), directory.unix("work.sock")] {
+        come_back(&address).await;
+    }
+}
+
+async fn come_back(address: &str) {
+    let listen = [address];
     let start = || {
         Service::start(Plan {
             listen: &listen,
@@ -195,7 +260,7 @@ async fn a_client_comes_back_to_a_server_that_restarts_at_its_port() {
         })
     };
     let mut service = start();
-    let work = WorkClient::connect(&address).await.unwrap();
+    let work = WorkClient::connect(address).await.unwrap();
     let first = work.who().await.unwrap().pid;
     service.process.kill();
     let what = "the loss is noticed";

@@ -10,7 +10,7 @@ use std::time::Duration;
 use examples::{Calc, CalculatorClient, CalculatorServer};
 use matchmaker::{Config, Daemon};
 use rpc_core::{Channel, Code, Executed, Server};
-use support::work::{WorkClient, WorkServer, Worker};
+use support::work::{Ledger, WorkClient, WorkServer, Worker};
 use support::{LIMIT, TempDir, eventually, eventually_async, free_address, within};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
@@ -283,6 +283,82 @@ async fn who_connects_while_the_server_drains_is_refused_and_nothing_runs() {
         Ok(1)
     );
     assert!(within("the server stops", LIMIT, stopped).await.unwrap());
+}
+
+#[tokio::test]
+async fn dropping_a_server_drops_its_handlers_and_ends_the_calls_of_its_clients() {
+    let directory = TempDir::new();
+    let ledger = directory.file("ledger");
+    let server = Server::builder()
+        .service(WorkServer::new(Worker::with_ledger(&ledger).unwrap()))
+        .listen("tcp://127.0.0.1:0")
+        .start();
+    let server = server.await.unwrap();
+    let work = WorkClient::connect(&server.addresses()[0]).await.unwrap();
+    let call = tokio::spawn(work.hang(1, Vec::new()));
+    let noted = async |what: &str| {
+        eventually_async(what, LIMIT, async || Ledger::time(&ledger, what, 1)).await
+    };
+    noted("begun").await;
+    drop(server);
+    noted("dropped").await;
+    let error = within("the call ends", LIMIT, call)
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(
+        (error.code(), error.executed()),
+        (Code::Disconnected, Executed::Maybe)
+    );
+}
+
+#[tokio::test]
+async fn who_comes_when_all_connections_are_taken_is_refused_with_a_reason() {
+    let server = Server::builder()
+        .service(WorkServer::new(Worker::default()))
+        .listen("tcp://127.0.0.1:0")
+        .connections_max(1)
+        .start();
+    let server = server.await.unwrap();
+    let first = WorkClient::connect(&server.addresses()[0]).await.unwrap();
+    assert_eq!(first.echo(1).await, Ok(1));
+    let second = WorkClient::connect_lazy(&server.addresses()[0]).unwrap();
+    let error = within("the call ends", LIMIT, second.echo(2))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.code(), error.executed()),
+        (Code::Overloaded, Executed::No)
+    );
+    assert!(error.to_string().contains("all the connections"), "{error}");
+    // There is room again when the first one goes.
+    drop(first);
+    eventually_async("the second one is let in", LIMIT, async || {
+        second.echo(2).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_calls_its_caller_back_over_the_same_connection() {
+    let server = server("tcp://127.0.0.1:0").await;
+    let offering = Channel::builder(&server.addresses()[0])
+        .service(WorkServer::new(Worker::default()))
+        .connect();
+    let work = WorkClient::new(offering.await.unwrap());
+    let mut calls = JoinSet::new();
+    for value in 0..100 {
+        let call = work.ask_back(value);
+        calls.spawn(async move { assert_eq!(call.await, Ok(value)) });
+    }
+    within("all calls end", LIMIT, calls.join_all()).await;
+    assert_eq!(server.connections(), 1);
+
+    // Who offers nothing is told so, and is not hurt.
+    let work = WorkClient::connect(&server.addresses()[0]).await.unwrap();
+    let answer = within("the call ends", LIMIT, work.ask_back(1)).await;
+    let error = answer.unwrap_err().into_service().unwrap();
+    assert!(error.contains("this side offers no services"), "{error}");
 }
 
 async fn server(address: &str) -> Server {

@@ -21,6 +21,16 @@ pub trait Work {
     /// Writes `id` into the ledger, then waits, then answers with who did it.
     async fn record(&self, id: u64, pause: Duration) -> Done;
 
+    /// Answers with the bytes in the opposite order.
+    async fn reverse(&self, bytes: Vec<u8>) -> Vec<u8>;
+
+    /// Has its caller echo `value`, over the connection that the call came by.
+    async fn ask_back(&self, value: u64) -> Result<u64, String>;
+
+    /// Who answers; it may be asked again after a failure.
+    #[rpc(idempotent)]
+    async fn pid(&self, pause: Duration) -> u32;
+
     /// Panics.
     async fn panic(&self, text: &str) -> u64;
 
@@ -190,6 +200,22 @@ impl Work for Worker {
         }
         let pid = std::process::id();
         Done { id, pid }
+    }
+
+    async fn reverse(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        bytes.reverse();
+        bytes
+    }
+
+    async fn ask_back(&self, value: u64) -> Result<u64, String> {
+        let caller = Context::current().caller().expect("a call has a caller");
+        let answer = WorkClient::new(caller).echo(value).await;
+        answer.map_err(|error| error.to_string())
+    }
+
+    async fn pid(&self, pause: Duration) -> u32 {
+        tokio::time::sleep(pause).await;
+        std::process::id()
     }
 
     async fn panic(&self, text: &str) -> u64 {
