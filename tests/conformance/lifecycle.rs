@@ -1,0 +1,142 @@
+//! Connections and servers that begin and end.
+
+use std::time::Duration;
+
+use rpc_core::{Code, Executed};
+
+use super::service::WorkClient;
+use super::site::{Site, eventually};
+
+const GRACE: Duration = Duration::from_secs(20);
+
+pub(crate) async fn nobody_listens(site: Site) {
+    // Somebody did, so the place is a good one.
+    let (server, _) = site.serve().await;
+    assert!(server.shutdown(GRACE).await);
+    let error = site.channel().connect().await.unwrap_err();
+    assert_eq!(error.code(), Code::Refused, "{error}");
+    assert_eq!(error.executed(), Executed::No);
+    assert!(error.address().is_some());
+}
+
+pub(crate) async fn a_drain_lets_calls_finish(site: Site) {
+    let (server, log) = site.serve().await;
+    let client = site.client().await;
+    let running = tokio::spawn(async move { client.pass_gate(0).await });
+    eventually("the handler runs", || log.begun() == 1).await;
+    let shutdown = tokio::spawn(server.shutdown(GRACE));
+    // The drain has begun when nobody listens any more.
+    while site.channel().connect().await.is_ok_and(|_| true) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!shutdown.is_finished(), "it waits for the call");
+    log.open(0);
+    assert_eq!(running.await.unwrap(), Ok(0));
+    assert!(shutdown.await.unwrap(), "everything finished in time");
+}
+
+pub(crate) async fn a_drain_turns_new_calls_away(site: Site) {
+    let (server, log) = site.serve().await;
+    let client = site.client().await;
+    let running = tokio::spawn({
+        let client = client.clone();
+        async move { client.pass_gate(0).await }
+    });
+    eventually("the handler runs", || log.begun() == 1).await;
+    let shutdown = tokio::spawn(server.shutdown(GRACE));
+    // Calls succeed until the drain has begun, and from then on do not run.
+    let error = loop {
+        let quick = client.with_deadline(Duration::from_millis(500));
+        match quick.add(1, 1).await {
+            Ok(sum) => assert_eq!(sum, 2),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.executed(), Executed::No, "{error}");
+    log.open(0);
+    assert_eq!(running.await.unwrap(), Ok(0));
+    assert!(shutdown.await.unwrap());
+}
+
+pub(crate) async fn a_drain_ends_when_its_grace_is_over(site: Site) {
+    let (server, log) = site.serve().await;
+    let client = site.client().await;
+    let running = tokio::spawn(async move { client.hang().await });
+    eventually("the handler runs", || log.begun() == 1).await;
+    assert!(!server.shutdown(Duration::from_millis(50)).await);
+    let error = running.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Code::Disconnected, "{error}");
+    assert_eq!(error.executed(), Executed::Maybe);
+    eventually("the handler is gone", || log.gone() == 1).await;
+}
+
+pub(crate) async fn a_connection_without_calls_drains_at_once(site: Site) {
+    let (server, _) = site.serve().await;
+    let client = site.client().await;
+    assert_eq!(client.add(1, 1).await, Ok(2));
+    let drained = tokio::time::timeout(GRACE / 2, server.shutdown(GRACE)).await;
+    assert_eq!(drained, Ok(true));
+}
+
+pub(crate) async fn a_dropped_server_ends_its_calls(site: Site) {
+    let (server, log) = site.serve().await;
+    let client = site.client().await;
+    let running = tokio::spawn(async move { client.hang().await });
+    eventually("the handler runs", || log.begun() == 1).await;
+    drop(server);
+    let error = running.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Code::Disconnected, "{error}");
+    assert_eq!(error.executed(), Executed::Maybe);
+    eventually("the handler is gone", || log.gone() == 1).await;
+}
+
+pub(crate) async fn a_client_connects_again_after_a_restart(site: Site) {
+    let (server, _) = site.serve().await;
+    let client = site.client().await;
+    for i in 0..3 {
+        assert_eq!(client.add(i, 1).await, Ok(i + 1));
+    }
+    assert!(server.shutdown(GRACE).await);
+    let (_server, _) = site.serve().await;
+    // The client may need a moment to see that the old connection has ended.
+    let mut sum = client.add(2, 2).await;
+    for _ in 0..20 {
+        match &sum {
+            Ok(_) => break,
+            Err(error) => assert_ne!(error.executed(), Executed::Yes, "{error}"),
+        }
+        sum = client.add(2, 2).await;
+    }
+    assert_eq!(sum, Ok(4));
+}
+
+pub(crate) async fn a_lazy_client_may_come_before_its_server(site: Site) {
+    // The first server only finds out what the address will be.
+    let (server, _) = site.serve().await;
+    assert!(server.shutdown(GRACE).await);
+    let client = WorkClient::new(site.channel().connect_lazy().unwrap());
+    let error = client.add(1, 1).await.unwrap_err();
+    assert_eq!(error.code(), Code::Refused, "{error}");
+    assert_eq!(error.executed(), Executed::No);
+    let (_server, _) = site.serve().await;
+    let mut sum = client.add(2, 2).await;
+    for _ in 0..20 {
+        if sum.is_ok() {
+            break;
+        }
+        sum = client.add(2, 2).await;
+    }
+    assert_eq!(sum, Ok(4));
+}
+
+pub(crate) async fn the_last_handle_closes_the_connection(site: Site) {
+    let (server, _) = site.serve().await;
+    let client = site.client().await;
+    let clone = client.clone();
+    assert_eq!(client.add(1, 1).await, Ok(2));
+    drop(client);
+    assert_eq!(clone.add(1, 1).await, Ok(2));
+    assert_eq!(server.connections(), 1);
+    drop(clone);
+    eventually("the connection ends", || server.connections() == 0).await;
+}

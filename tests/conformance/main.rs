@@ -1,0 +1,110 @@
+//! What calls must do over every transport, as one suite.
+//!
+//! A transport joins with one line in `transports!`, a case with one line in `every_case!`. Each
+//! case gets a [`Site`] of its own and knows nothing of what the bytes travel over, except where
+//! the transport vouches for who the peer is.
+#![allow(missing_docs, unused_qualifications)]
+
+mod callbacks;
+mod calls;
+mod codec;
+mod context;
+mod ending;
+mod failures;
+mod forms;
+mod lifecycle;
+mod service;
+mod site;
+
+macro_rules! transports {
+    ($($name:ident => $transport:ident,)+) => {
+        $(mod $name {
+            use super::site::{Site, Transport};
+            every_case! { Transport::$transport }
+        })+
+    };
+}
+
+macro_rules! cases {
+    ($transport:expr; $($file:ident: $($case:ident)+;)+) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$file::$case(Site::new($transport)).await;
+            }
+        )+)+
+    };
+}
+
+macro_rules! every_case {
+    ($transport:expr) => {
+        cases! {
+            $transport;
+            calls:
+                a_plain_call
+                the_first_calls_go_right_behind_the_connection
+                twenty_calls_at_once_on_a_connection_that_does_not_stand_yet
+                a_result_is_flat
+                the_services_own_error_is_no_failure_of_the_call
+                a_thousand_calls_in_flight
+                calls_complete_out_of_order
+                several_services_on_one_connection
+                clones_share_one_connection
+                small_calls_beside_large_ones
+                a_hundred_clients;
+            forms:
+                text slice numbers reference option cow tuple owned
+                no_arguments sixteen_arguments empty_values
+                one_mebibyte three_mebibytes;
+            ending:
+                the_client_gives_up_at_its_deadline
+                the_server_stops_a_handler_at_its_limit
+                a_call_without_time_does_not_run
+                a_deadline_beyond_the_clock
+                a_dropped_call_stops_its_handler
+                a_dropped_call_stops_what_it_had_called
+                a_dropped_call_stops_what_it_had_spawned
+                calls_that_were_dropped_leave_nothing;
+            context:
+                a_nested_call_inherits_the_time_left
+                metadata_that_is_marked_travels_on
+                a_handler_sees_its_peer
+                a_spawned_task_keeps_the_context
+                outside_of_a_call_there_is_no_caller;
+            callbacks:
+                a_server_calls_its_caller
+                many_callbacks_cross_many_calls
+                a_caller_without_services_says_so;
+            failures:
+                a_panic_ends_one_call
+                an_unknown_method
+                an_unknown_service
+                another_type_of_an_argument
+                a_request_over_the_servers_limit
+                a_reply_over_the_clients_limit
+                a_request_over_a_limit_below_one_frame
+                more_calls_than_the_server_runs;
+            lifecycle:
+                nobody_listens
+                a_drain_lets_calls_finish
+                a_drain_turns_new_calls_away
+                a_drain_ends_when_its_grace_is_over
+                a_connection_without_calls_drains_at_once
+                a_dropped_server_ends_its_calls
+                a_client_connects_again_after_a_restart
+                a_lazy_client_may_come_before_its_server
+                the_last_handle_closes_the_connection;
+            codec:
+                postcard_by_one_line
+                every_form_in_postcard;
+        }
+    };
+}
+
+transports! {
+    tcp => Tcp,
+    unix_path => UnixPath,
+    unix_abstract => UnixAbstract,
+    memory => Memory,
+    custom => Custom,
+}

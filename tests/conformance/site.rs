@@ -1,0 +1,171 @@
+//! A place of one transport: where a server listens and how clients get there.
+
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rpc_core::transport::{Conduit, Connector, Listener, Peer};
+use rpc_core::{Channel, ChannelBuilder, Code, Error, Server, ServerBuilder};
+use tokio::sync::mpsc;
+
+use super::service::{FormsServer, Log, Mirror, WorkClient, WorkServer, Worker};
+
+/// The transports that this version has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    UnixPath,
+    UnixAbstract,
+    Memory,
+    /// Not one of the crate's: the one in this file.
+    Custom,
+}
+
+/// One place, of its own for each test.
+pub(crate) struct Site {
+    transport: Transport,
+    name: String,
+    /// Where the first server listened; the next one at this site listens there again.
+    address: Mutex<Option<String>>,
+    custom: Arc<Exchange>,
+}
+
+impl Site {
+    pub(crate) fn new(transport: Transport) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self {
+            transport,
+            name: format!("conformance-{}-{number}", std::process::id()),
+            address: Mutex::default(),
+            custom: Arc::default(),
+        }
+    }
+
+    /// Another place of the same transport.
+    pub(crate) fn another(&self) -> Self {
+        Self::new(self.transport)
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Starts what was built, at this place.
+    pub(crate) async fn start(&self, builder: ServerBuilder) -> Server {
+        let before = self.address();
+        let builder = match self.transport {
+            Transport::Custom => builder.listen_on(self.custom.listener()),
+            _ => builder.listen(before.unwrap_or_else(|| self.wish())),
+        };
+        let server = builder.start().await.expect("the server starts");
+        let address = server.addresses().first().cloned();
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
+        server
+    }
+
+    /// A server with [`Forms`] and [`Work`](super::service::Work), and what its handlers leave.
+    pub(crate) async fn serve(&self) -> (Server, Arc<Log>) {
+        let (worker, log) = Worker::new();
+        let builder = Server::builder()
+            .service(WorkServer::new(worker))
+            .service(FormsServer::new(Mirror));
+        (self.start(builder).await, log)
+    }
+
+    pub(crate) fn channel(&self) -> ChannelBuilder {
+        match self.transport {
+            Transport::Custom => Channel::builder_over(CustomConnector(Arc::clone(&self.custom))),
+            _ => Channel::builder(self.address().unwrap_or_else(|| self.wish())),
+        }
+    }
+
+    pub(crate) async fn client(&self) -> WorkClient {
+        WorkClient::new(self.channel().connect().await.expect("the client connects"))
+    }
+
+    fn address(&self) -> Option<String> {
+        let address = self.address.lock();
+        address.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn wish(&self) -> String {
+        let name = &self.name;
+        match self.transport {
+            // Port 1 of the loopback device has no listener; a server asks for a free port.
+            Transport::Tcp => "tcp://127.0.0.1:0".into(),
+            Transport::UnixPath => {
+                format!("unix:{}/{name}.sock", std::env::temp_dir().display())
+            }
+            Transport::UnixAbstract => format!("unix:@{name}"),
+            Transport::Memory => format!("memory:{name}"),
+            Transport::Custom => "custom".into(),
+        }
+    }
+}
+
+/// Checks until it holds; the time is far more than it takes.
+pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..4000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("did not come about in 20 s: {what}");
+}
+
+/// Where the ends of the custom transport meet.
+#[derive(Default)]
+pub(crate) struct Exchange {
+    listener: Mutex<Option<mpsc::UnboundedSender<Conduit>>>,
+}
+
+impl Exchange {
+    /// Smaller than a frame may be, so that every larger one crosses in pieces.
+    const BUFFER: usize = 1000;
+
+    fn listener(&self) -> CustomListener {
+        let (sender, incoming) = mpsc::unbounded_channel();
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        CustomListener(incoming)
+    }
+}
+
+struct CustomConnector(Arc<Exchange>);
+
+#[async_trait]
+impl Connector for CustomConnector {
+    async fn connect(&self) -> Result<Conduit, Error> {
+        let refused = || Error::new(Code::Refused, "nobody listens");
+        let (ours, theirs) = tokio::io::duplex(Exchange::BUFFER);
+        let listener = self.0.listener.lock();
+        let listener = listener.unwrap_or_else(PoisonError::into_inner);
+        let sender = listener.as_ref().ok_or_else(refused)?;
+        let accepted = Conduit::new(theirs, Peer::new("custom:client"));
+        sender.send(accepted).map_err(|_| refused())?;
+        Ok(Conduit::new(ours, Peer::new("custom:server")))
+    }
+
+    fn address(&self) -> &str {
+        "custom:server"
+    }
+}
+
+struct CustomListener(mpsc::UnboundedReceiver<Conduit>);
+
+#[async_trait]
+impl Listener for CustomListener {
+    async fn accept(&mut self) -> io::Result<Conduit> {
+        match self.0.recv().await {
+            Some(conduit) => Ok(conduit),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn address(&self) -> String {
+        "custom:server".into()
+    }
+}
