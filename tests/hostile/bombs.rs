@@ -1,0 +1,219 @@
+//! Payloads that describe far more than they carry: in calls, and in replies.
+
+use rpc_core::{CallError, Channel, Code, Error, Executed};
+use tokio::net::TcpListener;
+
+use super::prey::{Fort, PreyClient, TCP, assert_no_panic_inside, method, watch_for_panics};
+use super::wire::*;
+
+/// A length of 2^48 in nine bytes.
+const HUGE: &[u8] = &[253, 0, 0, 0, 0, 0, 0, 1, 0];
+
+/// Sixteen thousand levels, a byte each.
+fn deep() -> Vec<u8> {
+    [vec![1; 16_400], vec![0]].concat()
+}
+
+/// So many values of a kilobyte, a byte each.
+fn swelling(count: u32) -> Vec<u8> {
+    let mut bytes = vec![252];
+    bytes.extend(count.to_le_bytes());
+    bytes.resize(bytes.len() + count as usize, 0);
+    bytes
+}
+
+/// A request of any length, in as many frames as it takes.
+fn frames(target: Target, id: u64, payload: &[u8]) -> Vec<u8> {
+    const FIRST: usize = 60 * 1024;
+    if payload.len() <= FIRST {
+        return target.request(id, 10_000, payload);
+    }
+    let (first, rest) = payload.split_at(FIRST);
+    let body = [&target.head(10_000), first].concat();
+    let mut bytes = frame(REQUEST, MORE, id, &body);
+    let count = rest.len().div_ceil(FIRST);
+    for (i, chunk) in rest.chunks(FIRST).enumerate() {
+        let more = if i + 1 < count { MORE } else { 0 };
+        bytes.extend(frame(CHUNK, more, id, chunk));
+    }
+    bytes
+}
+
+/// Each bomb costs its sender an error; the connection and the process live.
+async fn are_defused(bombs: &[(&str, &str, Vec<u8>)]) {
+    let fort = Fort::at(TCP).await;
+    let mut raw = Raw::open(fort.address()).await;
+    let mut id = 0;
+    for (what, name, payload) in bombs {
+        id += 1;
+        raw.send(&frames(method(name), id, payload)).await;
+        let reply = raw
+            .reply(id)
+            .await
+            .unwrap_or_else(|| panic!("{what}: cut off"));
+        assert_eq!(reply.failure(), Some((code::CODEC, EXECUTED_NO)), "{what}");
+        id += 1;
+        raw.send(&method("add").request(id, 5000, &[4, 6])).await;
+        let reply = raw
+            .reply(id)
+            .await
+            .unwrap_or_else(|| panic!("{what}: cut off"));
+        assert_eq!(reply.body, value(&[10]), "after {what}");
+    }
+    drop(raw);
+    fort.stands().await;
+}
+
+#[tokio::test]
+async fn row_02_a_string_of_2_48_bytes() {
+    are_defused(&[
+        ("a string", "string", HUGE.to_vec()),
+        ("a block", "blob", HUGE.to_vec()),
+        ("a list", "swelling", HUGE.to_vec()),
+        (
+            "the largest length",
+            "string",
+            [&[253][..], &[0xff; 8]].concat(),
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn row_03_a_map_of_2_48_times_nothing() {
+    let all = [&[253][..], &[0xff; 8]].concat();
+    are_defused(&[
+        ("2^48 units", "units", HUGE.to_vec()),
+        ("2^64 units", "units", all),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn row_04_bytes_that_grow_to_kilobytes() {
+    are_defused(&[
+        ("64 KiB", "swelling", swelling(50_000)),
+        ("a mebibyte, in chunks", "swelling", swelling(900_000)),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn row_05_a_value_as_deep_as_the_message_is_long() {
+    are_defused(&[
+        ("16,400 levels", "tree", deep()),
+        ("levels without an end", "tree", vec![1; 40_000]),
+        ("900,000 levels, in chunks", "tree", vec![1; 900_000]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn row_06_bytes_that_are_no_value() {
+    are_defused(&[
+        ("nothing", "add", vec![]),
+        ("half of the arguments", "add", vec![4]),
+        ("trailing bytes", "add", vec![4, 6, 0]),
+        ("no bool", "scalars", vec![2, b'a', 0]),
+        ("no character", "scalars", vec![1, 0xff, 0]),
+        ("a surrogate", "scalars", vec![1, 0xed, 0xa0, 0x80, 0]),
+        ("no option", "scalars", vec![1, b'a', 7, 1]),
+        ("no variant", "tree", vec![2]),
+        ("no UTF-8", "string", vec![2, 0xc3, 0x28]),
+        ("a reserved integer", "string", vec![255, 0, 0, 0, 0]),
+    ])
+    .await;
+}
+
+/// A server that answers each call with the payload of its number, the last of them over and over.
+async fn answering(payloads: Vec<Vec<u8>>) -> PreyClient {
+    watch_for_panics();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut raw = Raw::new(stream);
+        raw.accept(GENEROUS).await;
+        let mut payloads = payloads.into_iter();
+        while let Some(id) = raw.request().await {
+            let payload = payloads.next().unwrap_or_else(|| vec![10]);
+            raw.send(&response(id, &payload)).await;
+        }
+    });
+    PreyClient::new(Channel::connect(address).await.unwrap())
+}
+
+/// A reply of any length, in as many frames as it takes.
+fn response(id: u64, payload: &[u8]) -> Vec<u8> {
+    const FIRST: usize = 60 * 1024;
+    if payload.len() <= FIRST {
+        return frame(RESPONSE, 0, id, &value(payload));
+    }
+    let (first, rest) = payload.split_at(FIRST);
+    let mut bytes = frame(RESPONSE, MORE, id, &value(first));
+    let count = rest.len().div_ceil(FIRST);
+    for (i, chunk) in rest.chunks(FIRST).enumerate() {
+        let more = if i + 1 < count { MORE } else { 0 };
+        bytes.extend(frame(CHUNK, CALLEE | more, id, chunk));
+    }
+    bytes
+}
+
+fn is_refused<T: std::fmt::Debug>(outcome: Result<T, Error>) {
+    let error = outcome.unwrap_err();
+    assert_eq!(error.code(), Code::Codec, "{error}");
+    assert_eq!(error.executed(), Executed::Yes);
+}
+
+#[tokio::test]
+async fn row_56_bombs_in_replies_hurt_the_client_as_little() {
+    let replies = vec![
+        HUGE.to_vec(),
+        HUGE.to_vec(),
+        deep(),
+        swelling(900_000),
+        vec![0, 0],
+    ];
+    let client = answering(replies).await;
+    is_refused(client.give_string().await);
+    is_refused(client.give_units().await);
+    is_refused(client.give_tree().await);
+    is_refused(client.give_swelling().await);
+    is_refused(client.give_tree().await);
+    assert_eq!(client.add(2, 3).await, Ok(5), "the connection lives");
+    assert_no_panic_inside();
+}
+
+/// Only so that a service error may be a bomb, too.
+#[rpc_core::service(name = "Prey")]
+#[allow(dead_code)]
+trait Failing {
+    async fn fail(&self) -> Result<u8, String>;
+}
+
+#[tokio::test]
+async fn row_56_a_bomb_in_a_service_error() {
+    watch_for_panics();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut raw = Raw::new(stream);
+        raw.accept(GENEROUS).await;
+        while let Some(id) = raw.request().await {
+            let body = [&[1], HUGE].concat();
+            raw.send(&frame(RESPONSE, 0, id, &body)).await;
+        }
+    });
+    let client = FailingClient::new(Channel::connect(address).await.unwrap());
+    match client.fail().await {
+        Err(CallError::Rpc(error)) => {
+            assert_eq!(
+                (error.code(), error.executed()),
+                (Code::Codec, Executed::Yes)
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_no_panic_inside();
+}

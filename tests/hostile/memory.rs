@@ -1,0 +1,214 @@
+//! What attacks may cost in memory, each measured in a process of its own.
+
+use std::process::Command;
+use std::time::Duration;
+
+use rpc_core::{Channel, Limits};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::prey::{Fort, PreyClient, eventually, method, unix_address, watch_for_panics};
+use super::wire::*;
+
+/// Whether this process is the one that measures. The other starts it and sees how it ends.
+fn measures(test: &str) -> bool {
+    const MARK: &str = "HOSTILE_MEASURES";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    let this = std::env::current_exe().unwrap();
+    let output = Command::new(this)
+        .args(["--exact", test, "--nocapture"])
+        .env(MARK, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    false
+}
+
+/// Bytes of this process that lie in memory.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
+}
+
+const MIB: usize = 1 << 20;
+
+#[track_caller]
+fn assert_grew_at_most(before: usize, most: usize) {
+    let grown = resident().saturating_sub(before);
+    println!("grew by {} KiB", grown / 1024);
+    assert!(grown <= most, "grew by {} KiB", grown / 1024);
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn row_01_a_thousand_declared_lengths_cost_nothing() {
+    if !measures("memory::row_01_a_thousand_declared_lengths_cost_nothing") {
+        return;
+    }
+    let fort = Fort::at(&unix_address()).await;
+    fort.stands().await;
+    let before = resident();
+    let mut attackers = Vec::new();
+    for _ in 0..1000 {
+        let mut raw = Raw::open(fort.address()).await;
+        raw.send(&header(64 * 1024, REQUEST, 0, 1)).await;
+        for _ in 0..3 {
+            raw.send(&[0]).await;
+        }
+        attackers.push(raw);
+    }
+    assert_eq!(fort.server.connections(), 1000);
+    assert_grew_at_most(before, 32 * MIB);
+    drop(attackers);
+    fort.stands().await;
+}
+
+/// Requests that stay cost their own bytes and not the buffers they were read into.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn row_01_requests_that_wait_keep_no_read_buffers() {
+    if !measures("memory::row_01_requests_that_wait_keep_no_read_buffers") {
+        return;
+    }
+    let fort = Fort::at(&unix_address()).await;
+    fort.stands().await;
+    let before = resident();
+    let mut attackers = Vec::new();
+    for i in 1..=10 {
+        let mut raw = Raw::open(fort.address()).await;
+        for id in 1..=200 {
+            // Each in a read of its own.
+            raw.send(&method("hang").request(id, 60_000, &[])).await;
+            tokio::task::yield_now().await;
+        }
+        eventually("all run", || fort.log.begun() == 200 * i).await;
+        attackers.push(raw);
+    }
+    assert_grew_at_most(before, 32 * MIB);
+    drop(attackers);
+    fort.stands().await;
+}
+
+/// What is refused at once must not pile up for a peer that does not read.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn row_12_refusals_do_not_pile_up() {
+    if !measures("memory::row_12_refusals_do_not_pile_up") {
+        return;
+    }
+    let fort = Fort::at(&unix_address()).await;
+    fort.stands().await;
+    let before = resident();
+    let mut raw = Raw::open(fort.address()).await;
+    let late = method("hang");
+    let mut id = 0_u64;
+    // 400 MB of refusals, were they kept.
+    for _ in 0..4000 {
+        let mut bytes = Vec::new();
+        for _ in 0..1000 {
+            id += 1;
+            bytes.extend(late.request(id, 0, &[]));
+        }
+        let sent = tokio::time::timeout(Duration::from_secs(2), raw.try_send(&bytes)).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            break;
+        }
+    }
+    assert!(id < 4_000_000, "the server took everything");
+    assert_grew_at_most(before, 32 * MIB);
+    drop(raw);
+    fort.stands().await;
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn row_56_a_server_that_reads_nothing_cannot_fill_its_client() {
+    if !measures("memory::row_56_a_server_that_reads_nothing_cannot_fill_its_client") {
+        return;
+    }
+    watch_for_panics();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut raw = Raw::new(stream);
+        raw.accept([u32::MAX; 4]).await;
+        std::future::pending::<()>().await;
+    });
+    let client = PreyClient::new(Channel::connect(address).await.unwrap());
+    let _ = client
+        .with_deadline(Duration::from_millis(100))
+        .add(1, 1)
+        .await;
+    let before = resident();
+    // 250 MB of requests that were given up one after the other.
+    for _ in 0..200 {
+        let mut calls = JoinSet::new();
+        for _ in 0..20 {
+            let client = client.with_deadline(Duration::from_millis(10));
+            calls.spawn(async move { client.blob(vec![0; 60 * 1024]).await.is_err() });
+        }
+        assert!(calls.join_all().await.into_iter().all(|failed| failed));
+    }
+    assert_grew_at_most(before, 32 * MIB);
+    server.abort();
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn row_56_replies_under_assembly_are_bounded_together() {
+    if !measures("memory::row_56_replies_under_assembly_are_bounded_together") {
+        return;
+    }
+    watch_for_panics();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    const CALLS: u64 = 100;
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut raw = Raw::new(stream);
+        raw.accept(GENEROUS).await;
+        for _ in 0..CALLS {
+            raw.request().await;
+        }
+        // A mebibyte of each reply, and never its end.
+        let chunk = vec![7; 60 * 1024];
+        for id in 1..=CALLS {
+            raw.send(&frame(RESPONSE, MORE, id, &value(&chunk))).await;
+        }
+        for _ in 0..16 {
+            for id in 1..=CALLS {
+                raw.send(&frame(CHUNK, MORE | CALLEE, id, &chunk)).await;
+                // Credit must be heard, or the window is overrun.
+                while tokio::time::timeout(Duration::from_micros(1), raw.next())
+                    .await
+                    .is_ok()
+                {}
+            }
+        }
+        std::future::pending::<()>().await;
+    });
+    let mut limits = Limits::default();
+    limits.assembly = 8 * MIB;
+    let channel = Channel::builder(address).limits(limits);
+    let client = PreyClient::new(channel.connect().await.unwrap());
+    let client = client.with_deadline(Duration::from_secs(5));
+    let before = resident();
+    let mut calls = JoinSet::new();
+    for _ in 0..CALLS {
+        let client = client.clone();
+        calls.spawn(async move { client.give_blob().await.is_err() });
+    }
+    let failed = calls.join_next().await.unwrap().unwrap();
+    assert!(failed, "no reply was complete");
+    assert_grew_at_most(before, 48 * MIB);
+    server.abort();
+}
