@@ -114,12 +114,13 @@ impl Driver {
         if self.phase == Phase::Done {
             return Poll::Pending;
         }
-        // An idle connection owns no buffer: it is reserved for a read and given back when the read
-        // brings nothing and no part of a frame is waiting.
+        // A connection on which nothing arrives owns no more than the part of a frame that is there:
+        // the buffer is reserved for a read and given back when the read brings nothing. What fills
+        // a good part of it stays, so that nobody makes us copy much by sending little.
         self.inbound.reserve(Self::READ);
         let polled = pin!(self.io.read_buf(&mut self.inbound)).poll(cx);
-        if polled.is_pending() && self.inbound.is_empty() {
-            self.inbound = BytesMut::new();
+        if polled.is_pending() && self.inbound.len() < Self::READ / 8 {
+            self.inbound = BytesMut::from(&self.inbound[..]);
         }
         if self.phase != Phase::Open {
             // Only the end matters now.
