@@ -350,6 +350,7 @@ impl Connection {
         }
         self.outbox.transmit(&mut self.credit, out);
         self.release_held();
+        self.send_calls(now);
         true
     }
 

@@ -66,7 +66,9 @@ impl Connection {
         self.send_calls(now);
     }
 
-    /// Sends what may be sent: all that the peer has room for, or the early calls before it said.
+    /// Sends what may be sent: all that the peer has room for, or the early calls before it said. To
+    /// a peer that reads nothing no more is written than may wait for it, however much room it
+    /// claims: a call that is given up in the queue is forgotten, one that was written stays.
     pub(super) fn send_calls(&mut self, now: Instant) {
         while let Some((_, call)) = self.calls.next() {
             let head_len = RequestHead::FIXED.saturating_add(call.metadata.wire_len());
@@ -76,6 +78,7 @@ impl Connection {
             let may_send = match (self.handshake, self.terms) {
                 (Handshake::Established, Some(terms)) => {
                     self.calls.in_flight() < terms.peer.calls.max(1) as usize
+                        && self.outbox.frames_len() <= self.limits.out_queue
                 }
                 (Handshake::AwaitAnswer { .. }, _) => self.may_send_early(length),
                 _ => false,
