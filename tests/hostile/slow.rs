@@ -92,3 +92,20 @@ async fn row_12_a_peer_that_reads_nothing_is_cut_off() {
     eventually("it is cut off", || fort.server.connections() == 0).await;
     fort.stands().await;
 }
+
+#[tokio::test]
+async fn row_10_who_says_nothing_does_not_hold_up_a_drain_and_learns_of_it() {
+    let fort = Fort::at(TCP).await;
+    let mut silent = Raw::connect(fort.address()).await;
+    eventually("it is accepted", || fort.server.connections() == 1).await;
+    let drained = fort.server.shutdown(Duration::from_secs(20));
+    let (drained, refusal) = tokio::join!(drained, async {
+        let refusal = silent.next().await;
+        drop(silent);
+        refusal
+    });
+    // Calls that are on their way behind the hello count as not executed because of it.
+    let refusal = refusal.expect("a refusal");
+    assert_eq!((refusal.kind, refusal.body[0]), (ANSWER, code::DRAINING));
+    assert!(drained);
+}

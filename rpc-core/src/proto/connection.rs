@@ -77,6 +77,12 @@ pub(crate) struct Connection {
     ended: Option<Fault>,
 }
 
+/// What a client hears whose connection this side closed before it said hello.
+const CLOSED_EARLY: (Code, &str) = (
+    Code::Disconnected,
+    "the server closed the connection before the handshake",
+);
+
 impl Connection {
     /// The side that dialled. Its hello is the first thing that it transmits.
     pub(crate) fn client(now: Instant, limits: Limits, opening: Opening) -> Self {
@@ -277,7 +283,15 @@ impl Connection {
             return;
         }
         self.ended = Some(fault.clone());
-        if let Some((code, text)) = fault.verdict() {
+        let verdict = match (&fault, self.handshake) {
+            // The hello may be on its way with calls, which did not run: their client is told so.
+            (Fault::Closed, Handshake::AwaitHello { .. }) => {
+                let (code, text) = self.opening.refuse.unwrap_or(CLOSED_EARLY);
+                Some((code, text.to_owned()))
+            }
+            _ => fault.verdict(),
+        };
+        if let Some((code, text)) = verdict {
             // Calls that came after a go-away were passed over: its number must not rise.
             let last_id = self.leaving.unwrap_or_else(|| self.served.last());
             if self.terms.is_some() {
