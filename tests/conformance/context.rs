@@ -33,20 +33,20 @@ pub(crate) async fn metadata_that_is_marked_travels_on(site: Site) {
     metadata.insert_travelling("trace", "7f").unwrap();
     metadata.insert("token", "secret").unwrap();
     let context = Context::current().with_metadata(&metadata).unwrap();
-    let (near, token, far, secret, none) = context
+    let (near, far, own, secret, none) = context
         .scope(async {
             (
                 client.metadata("trace").await.unwrap(),
-                client.metadata("token").await.unwrap(),
                 client.next_metadata("trace").await.unwrap(),
+                client.metadata("token").await.unwrap(),
                 client.next_metadata("token").await.unwrap(),
                 client.next_metadata("absent").await.unwrap(),
             )
         })
         .await;
     assert_eq!(near.as_deref(), Some(&b"7f"[..]));
-    assert_eq!(token.as_deref(), Some(&b"secret"[..]), "set for this call");
     assert_eq!(far.as_deref(), Some(&b"7f"[..]));
+    assert_eq!(own.as_deref(), Some(&b"secret"[..]));
     assert_eq!((secret, none), (None, None));
     assert_eq!(
         client.metadata("trace").await.unwrap(),

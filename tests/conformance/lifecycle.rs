@@ -1,10 +1,13 @@
 //! Connections and servers that begin and end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rpc_core::{Code, Executed};
+use rpc_core::{Code, Executed, Limits, Server};
+use tokio::task::JoinSet;
 
-use super::service::WorkClient;
+use super::service::{WorkClient, WorkServer, Worker, pattern};
 use super::site::{Site, eventually};
 
 const GRACE: Duration = Duration::from_secs(20);
@@ -139,4 +142,65 @@ pub(crate) async fn the_last_handle_closes_the_connection(site: Site) {
     assert_eq!(server.connections(), 1);
     drop(clone);
     eventually("the connection ends", || server.connections() == 0).await;
+}
+
+pub(crate) async fn limits_without_an_end(site: Site) {
+    let mut limits = Limits::default();
+    for limit in [
+        &mut limits.handshake,
+        &mut limits.write_stall,
+        &mut limits.ping_busy,
+        &mut limits.ping_idle,
+        &mut limits.ping_wait,
+        &mut limits.deadline,
+        &mut limits.deadline_max,
+    ] {
+        *limit = Duration::MAX;
+    }
+    let (worker, _) = Worker::new();
+    let builder = Server::builder().limits(limits);
+    let server = site.start(builder.service(WorkServer::new(worker))).await;
+    let channel = site.channel().limits(limits).connect().await.unwrap();
+    let client = WorkClient::new(channel);
+    let bytes = pattern(300_000);
+    assert_eq!(client.length(&bytes).await, Ok(300_000));
+    assert_eq!(client.make(300_000).await, Ok(bytes));
+    assert!(server.shutdown(Duration::MAX).await);
+}
+
+/// Calls go on while one server takes over from the other at the same place; none is lost.
+pub(crate) async fn a_rolling_restart_loses_no_call(site: Site) {
+    let mut server = Some(site.serve().await.0);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut callers = JoinSet::new();
+    for _ in 0..4 {
+        let (stop, channel) = (Arc::clone(&stop), site.channel());
+        let client = WorkClient::new(channel.connect().await.unwrap());
+        let site = site.channel();
+        let fresh = WorkClient::new(site.connect_lazy().unwrap());
+        callers.spawn(async move {
+            let mut lost = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                for client in [&client, &fresh] {
+                    match client.add(1, 1).await {
+                        Ok(sum) => assert_eq!(sum, 2),
+                        // Nobody listens for a moment; what did not run is not lost.
+                        Err(error) if error.executed() == Executed::No => {}
+                        Err(error) => lost.push(error.to_string()),
+                    }
+                }
+            }
+            lost
+        });
+    }
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if let Some(server) = server.take() {
+            assert!(server.shutdown(GRACE).await);
+        }
+        server = Some(site.serve().await.0);
+    }
+    stop.store(true, Ordering::Relaxed);
+    let lost = callers.join_all().await.concat();
+    assert!(lost.is_empty(), "{lost:#?}");
 }

@@ -93,7 +93,9 @@ macro_rules! every_case {
                 a_dropped_server_ends_its_calls
                 a_client_connects_again_after_a_restart
                 a_lazy_client_may_come_before_its_server
-                the_last_handle_closes_the_connection;
+                the_last_handle_closes_the_connection
+                limits_without_an_end
+                a_rolling_restart_loses_no_call;
             codec:
                 postcard_by_one_line
                 every_form_in_postcard;

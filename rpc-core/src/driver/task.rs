@@ -179,7 +179,7 @@ impl Driver {
             }
         }
         if self.unsent > 0 {
-            self.stall.get_or_insert(now + self.limits.write_stall);
+            self.stall = self.stall.or_else(|| self.stalled_at(now));
         }
         let due = state.proto.poll_timeout();
         state.driver = Some(cx.waker().clone());
@@ -261,6 +261,11 @@ impl Driver {
         }
     }
 
+    /// When writing counts as stalled if nothing moves from now on; `None` if never.
+    fn stalled_at(&self, now: Instant) -> Option<Instant> {
+        now.checked_add(self.limits.write_stall)
+    }
+
     fn discard(&mut self) {
         self.outbound.clear();
         self.unsent = 0;
@@ -280,7 +285,7 @@ impl Driver {
             match Pin::new(&mut self.io).poll_write_vectored(cx, &slices) {
                 Poll::Ready(Ok(written @ 1..)) => {
                     self.sent(written);
-                    self.stall = (self.unsent > 0).then_some(now + self.limits.write_stall);
+                    self.stall = self.stalled_at(now).filter(|_| self.unsent > 0);
                     moved = true;
                 }
                 Poll::Ready(result) => {

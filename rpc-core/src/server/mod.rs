@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use crate::driver::now;
 use crate::error::Error;
 use crate::race::{Either, race};
 use crate::service::Service;
@@ -84,7 +85,7 @@ impl Server {
     ///
     /// Whether everything finished within the grace time.
     pub async fn shutdown(mut self, grace: Duration) -> bool {
-        let until = tokio::time::Instant::now() + grace;
+        let began = now();
         let leave = async {
             for companion in &mut self.companions {
                 companion.leave().await;
@@ -101,7 +102,8 @@ impl Server {
             let _ = acceptor.await;
         }
         self.connections.drain();
-        tokio::time::timeout_at(until, self.connections.emptied())
+        let left = grace.saturating_sub(now().saturating_duration_since(began));
+        tokio::time::timeout(left, self.connections.emptied())
             .await
             .is_ok()
     }
