@@ -1,20 +1,25 @@
 //! Takes connections in, at one address.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Router;
 use super::connections::{Connections, Origin};
+use crate::cancellation::Cancellation;
 use crate::driver::Link;
 use crate::error::Code;
 use crate::limits::Limits;
 use crate::proto::Opening;
+use crate::race::{Either, race};
 use crate::transport::{AcceptBackoff, Conduit, Listener};
 
-/// The loop over one listener. It ends only when it is aborted.
+/// The loop over one listener. It ends when it is aborted, or told to stop and nobody comes any
+/// more.
 pub(super) struct Acceptor {
     pub(super) listener: Box<dyn Listener>,
+    pub(super) stop: Cancellation,
     pub(super) terms: Arc<Terms>,
     pub(super) router: Arc<Router>,
     pub(super) connections: Arc<Connections>,
@@ -30,11 +35,24 @@ pub(super) struct Terms {
 }
 
 impl Acceptor {
+    /// How long nobody must have come before a listener is closed. Who waits in the system's queue
+    /// when it closes has sent its first calls already and is never told that they did not run.
+    const LAST_CALL: Duration = Duration::from_millis(10);
+
     pub(super) async fn run(mut self) {
         let mut backoff = AcceptBackoff::new();
         let mut complained = false;
         loop {
-            match self.listener.accept().await {
+            let stop = self.stop.clone();
+            let stopped = async {
+                stop.cancelled().await;
+                tokio::time::sleep(Self::LAST_CALL).await;
+            };
+            let accepted = match race(self.listener.accept(), stopped).await {
+                Either::First(accepted) => accepted,
+                Either::Second(()) => return,
+            };
+            match accepted {
                 Ok(conduit) => {
                     backoff.succeeded();
                     complained = false;

@@ -7,6 +7,7 @@ use super::accept::{Acceptor, Terms};
 use super::companion::{Companion, Offering, Recruit, RegistrationWish};
 use super::connections::Connections;
 use super::{Router, Server};
+use crate::cancellation::Cancellation;
 use crate::codec::CodecId;
 use crate::error::{Code, Error};
 use crate::layer::Layer;
@@ -166,12 +167,14 @@ impl ServerBuilder {
         let mut server = Server {
             addresses: offering.addresses.clone(),
             acceptors: Vec::new(),
+            stop: Cancellation::new(),
             connections,
             companions: Vec::new(),
         };
         for listener in listeners {
             let acceptor = Acceptor {
                 listener,
+                stop: server.stop.clone(),
                 terms: Arc::clone(&terms),
                 router: Arc::clone(&router),
                 connections: Arc::clone(&server.connections),

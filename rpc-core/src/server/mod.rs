@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use crate::cancellation::Cancellation;
 use crate::driver::now;
 use crate::error::Error;
 use crate::race::{Either, race};
@@ -53,6 +54,8 @@ pub async fn serve(address: impl IntoAddress, service: impl Service) -> Result<(
 pub struct Server {
     addresses: Vec<String>,
     acceptors: Vec<JoinHandle<()>>,
+    /// Tells the acceptors to take in who waits already and to close their listeners.
+    stop: Cancellation,
     connections: Arc<Connections>,
     companions: Vec<Box<dyn Companion>>,
 }
@@ -94,12 +97,21 @@ impl Server {
         // A matchmaker that is away must not eat the grace time of the calls.
         const LEAVE_MAX: Duration = Duration::from_secs(2);
         let _ = tokio::time::timeout(LEAVE_MAX.min(grace), leave).await;
-        for acceptor in &self.acceptors {
-            acceptor.abort();
-        }
+        self.stop.cancel();
+        // Under a flood of connections the queue may never be empty.
+        const LAST_CALLS_MAX: Duration = Duration::from_secs(1);
+        let last_calls = async {
+            for acceptor in &mut self.acceptors {
+                let _ = acceptor.await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_CALLS_MAX.min(grace), last_calls).await;
         for acceptor in &mut self.acceptors {
-            // Aborted is what we asked for; the listener is closed when the task is gone.
-            let _ = acceptor.await;
+            if !acceptor.is_finished() {
+                acceptor.abort();
+                // The listener is closed when the task is gone.
+                let _ = acceptor.await;
+            }
         }
         self.connections.drain();
         let left = grace.saturating_sub(now().saturating_duration_since(began));
