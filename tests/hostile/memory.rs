@@ -11,7 +11,7 @@ use super::prey::{Fort, PreyClient, eventually, method, unix_address, watch_for_
 use super::wire::*;
 
 /// Whether this process is the one that measures. The other starts it and sees how it ends.
-fn measures(test: &str) -> bool {
+pub(crate) fn measures(test: &str) -> bool {
     const MARK: &str = "HOSTILE_MEASURES";
     if std::env::var_os(MARK).is_some() {
         return true;
@@ -32,16 +32,16 @@ fn measures(test: &str) -> bool {
 }
 
 /// Bytes of this process that lie in memory.
-fn resident() -> usize {
+pub(crate) fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
     pages * 4096
 }
 
-const MIB: usize = 1 << 20;
+pub(crate) const MIB: usize = 1 << 20;
 
 #[track_caller]
-fn assert_grew_at_most(before: usize, most: usize) {
+pub(crate) fn assert_grew_at_most(before: usize, most: usize) {
     let grown = resident().saturating_sub(before);
     println!("grew by {} KiB", grown / 1024);
     assert!(grown <= most, "grew by {} KiB", grown / 1024);
