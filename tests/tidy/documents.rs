@@ -156,6 +156,38 @@ fn the_program_in_the_readme_is_the_example_hello() {
 }
 
 #[test]
+fn each_promise_of_the_readme_has_its_tests() {
+    let chapter = chapter("README.md", "## What is promised, and what shows it");
+    let commands: Vec<String> = rows(&chapter)
+        .iter()
+        .flat_map(|row| quoted(&row[1]))
+        .collect();
+    let mut tests = 0;
+    for command in commands {
+        let Some(rest) = command.strip_prefix("cargo test -p ") else {
+            continue;
+        };
+        tests += 1;
+        let words: Vec<&str> = rest.split(' ').collect();
+        let places = match *words {
+            ["tests", "--test", suite] => vec![
+                format!("tests/{suite}/main.rs"),
+                format!("tests/{suite}.rs"),
+            ],
+            ["tests", "--test", suite, module] => vec![format!("tests/{suite}/{module}.rs")],
+            [krate, "--test", suite] => vec![format!("{krate}/tests/{suite}.rs")],
+            [krate, "--lib", module] => vec![format!("{krate}/src/{module}/mod.rs")],
+            _ => Vec::new(),
+        };
+        assert!(
+            places.iter().any(|place| root().join(place).is_file()),
+            "`{command}` tests nothing"
+        );
+    }
+    assert!(tests > 10, "the table names tests");
+}
+
+#[test]
 fn the_readme_tells_what_the_gate_runs() {
     let (readme, gate) = (text("README.md"), text(".ci/run"));
     for command in ["cargo test --workspace", "cargo run --example calculator "] {
