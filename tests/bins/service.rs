@@ -9,6 +9,10 @@
 //! `listening ADDRESS` for each address and `ready` at last, and drains on SIGTERM. `add` discovers
 //! a calculator and has it add.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
 use examples::{Calc, CalculatorClient, CalculatorServer};
 use rpc_core::{Error, Server};
 use support::work::{WorkServer, Worker};
@@ -39,8 +43,13 @@ async fn serve(mut arguments: impl Iterator<Item = String>) -> Result<(), Error>
     for address in server.addresses() {
         println!("listening {address}");
     }
+    let mut running = pin!(server.run_until_signal());
+    // It heeds signals once it was polled, and only then is it ready for all that tests do to it.
+    if let Poll::Ready(ended) = poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx))).await {
+        return ended;
+    }
     println!("ready");
-    server.run_until_signal().await
+    running.await
 }
 
 async fn add(arguments: impl Iterator<Item = String>) -> Result<(), Error> {

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::cancellation::Cancellation;
 use crate::driver::now;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::race::{Either, race};
 use crate::service::Service;
 use crate::signal::ShutdownSignals;
@@ -38,14 +38,20 @@ pub const DRAIN_GRACE: Duration = Duration::from_secs(30);
 /// [`Server::builder`] can.
 ///
 /// # Errors
-/// The address is invalid, in use or not allowed.
+/// The address is invalid, in use or not allowed; the system cannot report signals.
 pub async fn serve(address: impl IntoAddress, service: impl Service) -> Result<(), Error> {
+    // Who sees the server listen may stop it right away, and it is to drain then.
+    let signals = ShutdownSignals::new().map_err(no_signals)?;
     let server = Server::builder()
         .service(service)
         .listen(address)
         .start()
         .await?;
-    server.run_until_signal().await
+    server.run_until(signals).await
+}
+
+fn no_signals(error: std::io::Error) -> Error {
+    Error::new(Code::Io, "cannot wait for signals").with_source(error)
 }
 
 /// A running server. Dropping it stops it at once: all connections close and all handlers are
@@ -126,10 +132,12 @@ impl Server {
     /// # Errors
     /// The system cannot report signals.
     pub async fn run_until_signal(self) -> Result<(), Error> {
-        let cannot =
-            |error| Error::new(crate::Code::Io, "cannot wait for signals").with_source(error);
-        let mut signals = ShutdownSignals::new().map_err(cannot)?;
-        let signal = signals.recv().await.map_err(cannot)?;
+        self.run_until(ShutdownSignals::new().map_err(no_signals)?)
+            .await
+    }
+
+    async fn run_until(self, mut signals: ShutdownSignals) -> Result<(), Error> {
+        let signal = signals.recv().await.map_err(no_signals)?;
         tracing::info!(%signal, calls = self.calls(), "draining");
         match race(self.shutdown(DRAIN_GRACE), signals.recv()).await {
             Either::First(true) => {}
