@@ -102,7 +102,7 @@ async fn the_death_of_a_local_service_is_seen_at_once() {
 async fn no_caller_of_an_idempotent_method_notices_a_death() {
     let _stage = STAGE.lock().await;
     let matchmaker = matchmaker().await;
-    let mut services = vec![
+    let mut services = [
         Service::registered(&matchmaker, None),
         Service::registered(&matchmaker, None),
     ];
@@ -118,7 +118,13 @@ async fn no_caller_of_an_idempotent_method_notices_a_death() {
         });
     }
     let dead = services[0].process.id();
-    while work.pid(Duration::ZERO).await.unwrap() != dead {}
+    // Both have some of the callers by now, and none of them more than the budget for retries
+    // allows at once.
+    let mut answers = 0;
+    while answers < 10 {
+        let pid = work.pid(Duration::from_millis(5)).await.unwrap();
+        answers += u32::from(pid == dead);
+    }
     services[0].process.kill();
     while let Some(ended) = within("all calls end", LIMIT, calls.join_next()).await {
         ended.expect("no call fails");
@@ -164,6 +170,34 @@ async fn a_service_that_stands_still_holds_up_only_the_calls_that_it_has() {
     services[0].process.resume();
     for answers in within("all calls end", LIMIT, calls.join_all()).await {
         assert!(answers.iter().all(|answer| answer.is_ok()), "{answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_takes_connections_and_says_nothing_delays_nobody() {
+    let _stage = STAGE.lock().await;
+    let matchmaker = matchmaker().await;
+    let alive = Service::registered(&matchmaker, None);
+    let work = client(&matchmaker).await;
+    let mute = Service::registered(&matchmaker, None);
+    mute.process.pause();
+    matchmaker.listed("test.Work", 2).await;
+
+    let answers = async |work: &WorkClient| {
+        let asked = Instant::now();
+        let who = work.who().await.unwrap();
+        assert_eq!(who.pid, alive.process.id());
+        let took = asked.elapsed();
+        assert!(took < AFTERMATH, "an answer took {took:?}");
+    };
+    let begin = Instant::now();
+    while begin.elapsed() < AFTERMATH {
+        answers(&work).await;
+    }
+    // Nor who comes now and has no other connection yet.
+    for _ in 0..6 {
+        let name = matchmaker.name("test.Work");
+        answers(&WorkClient::connect_lazy(name).unwrap()).await;
     }
 }
 

@@ -1,18 +1,21 @@
 //! Spreads calls over the instances of a service.
 
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::matchmaker::{Epoch, HostId, Instance, InstanceId, Query, Snapshot};
+use super::matchmaker::{Epoch, HostId, Instance, Query, Snapshot};
+use super::member::Member;
 use super::{endpoint, host, resolver};
 use crate::cancellation::Cancellation;
 use crate::client::dial::Dialer;
 use crate::client::{Options, Target};
 use crate::driver::{Link, now};
 use crate::error::{Code, Error};
-use crate::race::race;
+use crate::race::{Either, race};
 use crate::service::BoxFuture;
 use crate::transport::Address;
 
@@ -53,24 +56,6 @@ struct State {
     epoch: Option<Epoch>,
     /// Why the matchmaker could not be asked, if the last attempt failed.
     failure: Option<Error>,
-}
-
-/// One instance.
-struct Member {
-    instance: InstanceId,
-    /// One for each address that this process can reach, the nearest first.
-    dialers: Vec<Dialer>,
-    health: Mutex<Health>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Health {
-    /// Failures since the last success.
-    failures: u32,
-    /// The instance is set aside until then.
-    aside: Option<Instant>,
-    /// The matchmaker, having lost its memory, does not list the instance; it is kept until then.
-    unlisted: Option<Instant>,
 }
 
 impl Balance {
@@ -146,7 +131,7 @@ impl Table {
                 .find(|member| member.instance == instance.instance);
             match known {
                 Some(member) => {
-                    member.lock().unlisted = None;
+                    member.listed();
                     members.push(Arc::clone(member));
                 }
                 None => members.extend(self.member(instance)),
@@ -156,14 +141,10 @@ impl Table {
         // and is still, stays for the rest of its time.
         let until = now() + Self::UNLISTED_KEPT;
         for member in &state.members {
-            let mut health = member.lock();
             let listed = members
                 .iter()
                 .any(|listed| listed.instance == member.instance);
-            if !listed && forgot {
-                health.unlisted.get_or_insert(until);
-            }
-            if !listed && health.unlisted.is_some_and(|until| now() < until) {
+            if !listed && member.is_kept(forgot.then_some(until)) {
                 members.push(Arc::clone(member));
             }
         }
@@ -189,16 +170,10 @@ impl Table {
                 Dialer::new(connector, Arc::clone(&self.options), expected)
             })
             .collect();
-        let health = Mutex::default();
-        let member = Member {
-            instance: instance.instance,
-            dialers,
-            health,
-        };
-        (!member.dialers.is_empty()).then(|| Arc::new(member))
+        (!dialers.is_empty()).then(|| Arc::new(Member::new(instance.instance, dialers)))
     }
 
-    /// Two random members that are not set aside, the less busy first; any two if all are.
+    /// The less busy of two random members that are not set aside; of any two if all are.
     fn choose(&self) -> Option<Arc<Member>> {
         let state = self.lock();
         let now = now();
@@ -207,23 +182,32 @@ impl Table {
             .iter()
             .filter(|member| member.is_fit(now))
             .collect();
-        let from: Vec<&Arc<Member>> = if fit.is_empty() {
-            state.members.iter().collect()
+        if fit.is_empty() {
+            less_busy(&state.members.iter().collect::<Vec<_>>())
         } else {
-            fit
-        };
-        let first = from.get(random_index(from.len())?)?;
-        let mut chosen = *first;
-        if from.len() > 1 {
-            // The second is another one: a random step of 1 to n - 1 around the circle.
-            let start = from.iter().position(|member| Arc::ptr_eq(member, first))?;
-            let step = 1 + random_index(from.len() - 1)?;
-            let second = from.get((start + step) % from.len())?;
-            if second.calls_in_flight() < first.calls_in_flight() {
-                chosen = second;
-            }
+            less_busy(&fit)
         }
-        Some(Arc::clone(chosen))
+    }
+
+    /// The less busy of two random members that have a connection and are not set aside.
+    fn choose_connected(&self) -> Option<Arc<Member>> {
+        let state = self.lock();
+        let now = now();
+        let connected: Vec<&Arc<Member>> = state
+            .members
+            .iter()
+            .filter(|member| member.is_fit(now) && member.ready().is_some())
+            .collect();
+        less_busy(&connected)
+    }
+
+    /// All members in a random order, those that are set aside last.
+    fn candidates(&self) -> Vec<Arc<Member>> {
+        let mut candidates = self.lock().members.clone();
+        fastrand::shuffle(&mut candidates);
+        let now = now();
+        candidates.sort_by_key(|member| !member.is_fit(now));
+        candidates
     }
 
     fn member_of(&self, link: &Link) -> Option<Arc<Member>> {
@@ -238,10 +222,6 @@ impl Table {
     fn has_fit(&self) -> bool {
         let now = now();
         self.lock().members.iter().any(|member| member.is_fit(now))
-    }
-
-    fn len(&self) -> usize {
-        self.lock().members.len()
     }
 
     /// Waits until there is something to choose from, or a reason why there is not.
@@ -273,62 +253,19 @@ impl Table {
     }
 }
 
-impl Member {
-    /// An instance that failed is set aside for a second, then for twice as long with each failure,
-    /// at most for half a minute.
-    const ASIDE_MIN: Duration = Duration::from_secs(1);
-    const ASIDE_MAX: Duration = Duration::from_secs(30);
-
-    fn is_fit(&self, now: Instant) -> bool {
-        self.lock().aside.is_none_or(|until| now >= until)
-    }
-
-    fn set_aside(&self) {
-        let mut health = self.lock();
-        let aside = Self::ASIDE_MIN
-            .saturating_mul(1 << health.failures.min(5))
-            .min(Self::ASIDE_MAX);
-        health.failures = health.failures.saturating_add(1);
-        health.aside = Some(now() + aside);
-    }
-
-    fn recovered(&self) {
-        let mut health = self.lock();
-        health.failures = 0;
-        health.aside = None;
-    }
-
-    fn calls_in_flight(&self) -> usize {
-        self.dialers.iter().map(Dialer::calls_in_flight).sum()
-    }
-
-    fn owns(&self, link: &Link) -> bool {
-        self.dialers.iter().any(|dialer| dialer.owns(link))
-    }
-
-    fn ready(&self) -> Option<Link> {
-        self.dialers.iter().find_map(Target::ready)
-    }
-
-    /// A connection by the nearest address that answers.
-    async fn acquire(&self) -> Result<Link, Error> {
-        let mut last = None;
-        for dialer in &self.dialers {
-            match dialer.acquire().await {
-                Ok(link) => {
-                    self.recovered();
-                    return Ok(link);
-                }
-                Err(error) => last = Some(error),
-            }
+/// The less busy of two random ones.
+fn less_busy(members: &[&Arc<Member>]) -> Option<Arc<Member>> {
+    let first = random_index(members.len())?;
+    let mut chosen = *members.get(first)?;
+    if members.len() > 1 {
+        // The second is another one: a random step of 1 to n - 1 around the circle.
+        let step = 1 + random_index(members.len() - 1)?;
+        let second = members.get((first + step) % members.len())?;
+        if second.calls_in_flight() < chosen.calls_in_flight() {
+            chosen = second;
         }
-        self.set_aside();
-        Err(last.unwrap_or_else(|| Error::new(Code::Unreachable, "the instance has no address")))
     }
-
-    fn lock(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    Some(Arc::clone(chosen))
 }
 
 fn random_index(length: usize) -> Option<usize> {
@@ -337,7 +274,15 @@ fn random_index(length: usize) -> Option<usize> {
 
 impl Target for Balance {
     fn ready(&self) -> Option<Link> {
-        self.table.choose()?.ready()
+        let chosen = self.table.choose()?;
+        if let Some(link) = chosen.ready() {
+            return Some(link);
+        }
+        // A call does not wait for a new connection while there is an old one: whoever has to be
+        // dialled may be slow, or may take connections and say nothing.
+        let link = self.table.choose_connected()?.ready()?;
+        chosen.connect();
+        Some(link)
     }
 
     fn acquire(&self) -> BoxFuture<Result<Link, Error>> {
@@ -345,23 +290,10 @@ impl Target for Balance {
         let table = Arc::clone(&self.table);
         Box::pin(async move {
             table.resolved().await?;
-            let mut last = None;
-            // Once for each instance, and once more for what the matchmaker learns meanwhile.
-            for _ in 0..=table.len() {
-                let Some(member) = table.choose() else { break };
-                match member.acquire().await {
-                    Ok(link) => return Ok(link),
-                    Err(error) => last = Some(error),
-                }
-            }
-            match last {
-                Some(error) => Err(error),
-                None => table.resolved().await.and_then(|()| {
-                    Err(Error::new(
-                        Code::Unreachable,
-                        "no instance of the service answers",
-                    ))
-                }),
+            match first_connection(table.candidates()).await {
+                Ok(link) => Ok(link),
+                // The matchmaker may have learned meanwhile that nobody is there any more.
+                Err(error) => table.resolved().await.and(Err(error)),
             }
         })
     }
@@ -382,4 +314,49 @@ impl Target for Balance {
     fn address(&self) -> Arc<str> {
         Arc::clone(&self.table.name)
     }
+}
+
+/// A connection to whichever of `candidates` gives one first. They are dialled in turn, the next
+/// one when the one before has failed or is slow.
+async fn first_connection(candidates: Vec<Arc<Member>>) -> Result<Link, Error> {
+    /// How long one may take before the next is dialled beside it: what RFC 8305 recommends.
+    const SLOW: Duration = Duration::from_millis(250);
+    let mut candidates = candidates.into_iter();
+    let mut dials: Vec<BoxFuture<Result<Link, Error>>> = Vec::new();
+    let mut last = Error::new(Code::Unreachable, "no instance of the service answers");
+    loop {
+        let next = candidates.next();
+        let slow = next.as_ref().map(|_| SLOW);
+        match next {
+            Some(member) => dials.push(Box::pin(async move { member.acquire().await })),
+            None if dials.is_empty() => return Err(last),
+            None => {}
+        }
+        let slow = async {
+            match slow {
+                Some(slow) => tokio::time::sleep(slow).await,
+                None => std::future::pending().await,
+            }
+        };
+        match race(any(&mut dials), slow).await {
+            Either::First(Ok(link)) => return Ok(link),
+            Either::First(Err(error)) => last = error,
+            Either::Second(()) => {}
+        }
+    }
+}
+
+/// Waits for one of `dials` to end, and takes it out.
+async fn any(dials: &mut Vec<BoxFuture<Result<Link, Error>>>) -> Result<Link, Error> {
+    poll_fn(|cx| {
+        for index in 0..dials.len() {
+            let polled = dials.get_mut(index).map(|dial| dial.as_mut().poll(cx));
+            if let Some(Poll::Ready(ended)) = polled {
+                drop(dials.swap_remove(index));
+                return Poll::Ready(ended);
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }

@@ -11,6 +11,7 @@ mod daemon;
 mod endpoint;
 mod host;
 pub mod matchmaker;
+mod member;
 mod registrar;
 mod resolver;
 
