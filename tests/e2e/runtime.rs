@@ -380,7 +380,7 @@ struct Serving {
 impl Serving {
     fn start(runtime: Runtime) -> Self {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = mpsc::sync_channel(1);
         let thread = thread::spawn(move || {
             runtime.block_on(async {
                 let server = std::sync::Arc::new(server("tcp://127.0.0.1:0").await);
@@ -412,7 +412,7 @@ impl Serving {
 /// What `work` returns, if it does so in time: a thread that hangs cannot be asked why.
 #[track_caller]
 fn in_time<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = mpsc::sync_channel(1);
     thread::spawn(move || sender.send(work()));
     receiver
         .recv_timeout(LIMIT)
