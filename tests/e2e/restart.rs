@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use matchmaker::{Config, Daemon};
 use rpc_core::discovery::MatchmakerClient;
 use rpc_core::{Channel, Code, Executed, Server};
-use support::work::{WorkClient, WorkServer, Worker};
+use support::work::{Ledger, WorkClient, WorkServer, Worker};
 use support::{LIMIT, Matchmaker, TempDir, eventually_async, free_address, within};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -203,10 +203,17 @@ async fn a_service_drains_although_its_matchmaker_is_gone_or_stands_still() {
 
 #[tokio::test]
 async fn a_second_signal_stops_a_service_that_still_works() {
-    let mut service = Service::start(Plan::default());
+    let directory = TempDir::new();
+    let mut service = Service::start(Plan {
+        ledger: Some(directory.file("ledger")),
+        ..Plan::default()
+    });
     let work = WorkClient::connect(service.address()).await.unwrap();
     let call = tokio::spawn(work.with_deadline(LIMIT).hang(1, Vec::new()));
-    work.echo(1).await.unwrap();
+    eventually_async("the call runs", LIMIT, async || {
+        Ledger::time(service.ledger(), "begun", 1)
+    })
+    .await;
     service.process.terminate();
     let what = "the service takes no new calls";
     eventually_async(what, LIMIT, async || work.echo(2).await.err()).await;
