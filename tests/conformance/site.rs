@@ -120,15 +120,18 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
 /// Where the ends of the custom transport meet.
 #[derive(Default)]
 pub(crate) struct Exchange {
-    listener: Mutex<Option<mpsc::UnboundedSender<Conduit>>>,
+    listener: Mutex<Option<mpsc::Sender<Conduit>>>,
 }
 
 impl Exchange {
     /// Smaller than a frame may be, so that every larger one crosses in pieces.
     const BUFFER: usize = 1000;
 
+    /// Connections that wait to be accepted: more than any case makes at once.
+    const BACKLOG: usize = 1000;
+
     fn listener(&self) -> CustomListener {
-        let (sender, incoming) = mpsc::unbounded_channel();
+        let (sender, incoming) = mpsc::channel(Self::BACKLOG);
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         CustomListener(incoming)
     }
@@ -145,7 +148,7 @@ impl Connector for CustomConnector {
         let listener = listener.unwrap_or_else(PoisonError::into_inner);
         let sender = listener.as_ref().ok_or_else(refused)?;
         let accepted = Conduit::new(theirs, Peer::new("custom:client"));
-        sender.send(accepted).map_err(|_| refused())?;
+        sender.try_send(accepted).map_err(|_| refused())?;
         Ok(Conduit::new(ours, Peer::new("custom:server")))
     }
 
@@ -154,7 +157,7 @@ impl Connector for CustomConnector {
     }
 }
 
-struct CustomListener(mpsc::UnboundedReceiver<Conduit>);
+struct CustomListener(mpsc::Receiver<Conduit>);
 
 #[async_trait]
 impl Listener for CustomListener {
