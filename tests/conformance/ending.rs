@@ -8,6 +8,12 @@ use tokio::task::JoinSet;
 use super::service::{WorkClient, WorkServer, Worker};
 use super::site::{Site, eventually};
 
+/// A client whose calls are never late while a test lasts: only the drop can end them.
+async fn patient(site: &Site) -> WorkClient {
+    let client = site.client().await;
+    client.with_deadline(Duration::from_secs(3000))
+}
+
 pub(crate) async fn the_client_gives_up_at_its_deadline(site: Site) {
     let (server, log) = site.serve().await;
     let client = site.client().await;
@@ -64,7 +70,7 @@ pub(crate) async fn a_deadline_beyond_the_clock(site: Site) {
 
 pub(crate) async fn a_dropped_call_stops_its_handler(site: Site) {
     let (server, log) = site.serve().await;
-    let client = site.client().await;
+    let client = patient(&site).await;
     let call = tokio::spawn({
         let client = client.clone();
         async move { client.hang().await }
@@ -84,26 +90,34 @@ pub(crate) async fn a_dropped_call_stops_what_it_had_called(site: Site) {
     let _server = site
         .start(Server::builder().service(WorkServer::new(worker)))
         .await;
-    let client = site.client().await;
-    let call = tokio::spawn(async move { client.next_hang().await });
+    let client = patient(&site).await;
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { client.next_hang().await }
+    });
     eventually("the nested handler runs", || far_log.begun() == 1).await;
     call.abort();
     eventually("the handler is gone", || log.gone() == 1).await;
     eventually("the nested handler is gone", || far_log.gone() == 1).await;
+    assert_eq!(client.add(1, 1).await, Ok(2), "the connection lives on");
 }
 
 pub(crate) async fn a_dropped_call_stops_what_it_had_spawned(site: Site) {
     let (_server, log) = site.serve().await;
-    let client = site.client().await;
-    let call = tokio::spawn(async move { client.hang_with_a_task().await });
+    let client = patient(&site).await;
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { client.hang_with_a_task().await }
+    });
     eventually("handler and task run", || log.begun() == 2).await;
     call.abort();
     eventually("both are gone", || log.gone() == 2).await;
+    assert_eq!(client.add(1, 1).await, Ok(2), "the connection lives on");
 }
 
 pub(crate) async fn calls_that_were_dropped_leave_nothing(site: Site) {
     let (server, log) = site.serve().await;
-    let client: WorkClient = site.client().await;
+    let client = patient(&site).await;
     let mut calls = JoinSet::new();
     // Fewer than the connection takes at a time: a dropped call keeps its place at the server until
     // its handler is gone.

@@ -64,7 +64,7 @@ pub(crate) async fn a_drain_turns_new_calls_away(site: Site) {
 pub(crate) async fn a_drain_ends_when_its_grace_is_over(site: Site) {
     let (server, log) = site.serve().await;
     let client = site.client().await;
-    let running = tokio::spawn(async move { client.hang().await });
+    let running = tokio::spawn(async move { client.with_deadline(GRACE * 100).hang().await });
     eventually("the handler runs", || log.begun() == 1).await;
     assert!(!server.shutdown(Duration::from_millis(50)).await);
     let error = running.await.unwrap().unwrap_err();
@@ -84,7 +84,7 @@ pub(crate) async fn a_connection_without_calls_drains_at_once(site: Site) {
 pub(crate) async fn a_dropped_server_ends_its_calls(site: Site) {
     let (server, log) = site.serve().await;
     let client = site.client().await;
-    let running = tokio::spawn(async move { client.hang().await });
+    let running = tokio::spawn(async move { client.with_deadline(GRACE * 100).hang().await });
     eventually("the handler runs", || log.begun() == 1).await;
     drop(server);
     let error = running.await.unwrap().unwrap_err();

@@ -4,12 +4,18 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::prey::{Fort, TCP, eventually};
+use super::prey::{Fort, PreyClient, TCP, eventually};
+
+/// A client whose calls are never late while a test lasts: only the drop can end them.
+async fn patient(fort: &Fort) -> PreyClient {
+    let client = fort.client().await;
+    client.with_deadline(Duration::from_secs(3000))
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_22_ten_thousand_dropped_calls_leave_nothing() {
     let fort = Fort::at(TCP).await;
-    let client = fort.client().await;
+    let client = patient(&fort).await;
     assert_eq!(client.add(1, 1).await, Ok(2));
     let mut callers = JoinSet::new();
     for caller in 0..100_u64 {
@@ -43,7 +49,7 @@ async fn row_22_ten_thousand_dropped_calls_leave_nothing() {
 async fn row_22_clients_that_vanish_with_their_calls() {
     let fort = Fort::at(TCP).await;
     for round in 0..50 {
-        let client = fort.client().await;
+        let client = patient(&fort).await;
         let mut calls = JoinSet::new();
         for _ in 0..20 {
             let client = client.clone();

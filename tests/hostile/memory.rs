@@ -7,7 +7,7 @@ use rpc_core::{Channel, Limits};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::prey::{Fort, PreyClient, eventually, method, unix_address, watch_for_panics};
+use super::prey::{Fort, PreyClient, method, unix_address, watch_for_panics};
 use super::wire::*;
 
 /// Whether this process is the one that measures. The other starts it and sees how it ends.
@@ -31,21 +31,44 @@ pub(crate) fn measures(test: &str) -> bool {
     false
 }
 
-/// Bytes of this process that lie in memory.
-pub(crate) fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
+#[global_allocator]
+static ALLOCATOR: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::System, usize::MAX);
+
+/// What this process has taken.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory {
+    /// Bytes that lie in memory, as the system counts.
+    resident: usize,
+    /// Bytes that were allocated, touched or not.
+    allocated: usize,
+}
+
+impl Memory {
+    pub(crate) fn now() -> Self {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        Self {
+            resident: pages * 4096,
+            allocated: ALLOCATOR.allocated(),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_grew_at_most(self, most: usize) {
+        let now = Self::now();
+        let resident = now.resident.saturating_sub(self.resident);
+        let allocated = now.allocated.saturating_sub(self.allocated);
+        let text = format!(
+            "grew by {} KiB in memory, {} KiB allocated",
+            resident / 1024,
+            allocated / 1024
+        );
+        println!("{text}");
+        assert!(resident.max(allocated) <= most, "{text}");
+    }
 }
 
 pub(crate) const MIB: usize = 1 << 20;
-
-#[track_caller]
-pub(crate) fn assert_grew_at_most(before: usize, most: usize) {
-    let grown = resident().saturating_sub(before);
-    println!("grew by {} KiB", grown / 1024);
-    assert!(grown <= most, "grew by {} KiB", grown / 1024);
-}
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
@@ -55,7 +78,7 @@ async fn row_01_a_thousand_declared_lengths_cost_nothing() {
     }
     let fort = Fort::at(&unix_address()).await;
     fort.stands().await;
-    let before = resident();
+    let before = Memory::now();
     let mut attackers = Vec::new();
     for _ in 0..1000 {
         let mut raw = Raw::open(fort.address()).await;
@@ -66,7 +89,7 @@ async fn row_01_a_thousand_declared_lengths_cost_nothing() {
         attackers.push(raw);
     }
     assert_eq!(fort.server.connections(), 1000);
-    assert_grew_at_most(before, 32 * MIB);
+    before.assert_grew_at_most(32 * MIB);
     drop(attackers);
     fort.stands().await;
 }
@@ -80,19 +103,21 @@ async fn row_01_requests_that_wait_keep_no_read_buffers() {
     }
     let fort = Fort::at(&unix_address()).await;
     fort.stands().await;
-    let before = resident();
+    let before = Memory::now();
     let mut attackers = Vec::new();
-    for i in 1..=10 {
+    for i in 0..10 {
         let mut raw = Raw::open(fort.address()).await;
         for id in 1..=200 {
             // Each in a read of its own.
-            raw.send(&method("hang").request(id, 60_000, &[])).await;
-            tokio::task::yield_now().await;
+            raw.send(&method("hold").request(id, 60_000, &[3, 1, 2, 3]))
+                .await;
+            while fort.log.begun() < 200 * i + id as u32 {
+                tokio::task::yield_now().await;
+            }
         }
-        eventually("all run", || fort.log.begun() == 200 * i).await;
         attackers.push(raw);
     }
-    assert_grew_at_most(before, 32 * MIB);
+    before.assert_grew_at_most(32 * MIB);
     drop(attackers);
     fort.stands().await;
 }
@@ -106,7 +131,7 @@ async fn row_12_refusals_do_not_pile_up() {
     }
     let fort = Fort::at(&unix_address()).await;
     fort.stands().await;
-    let before = resident();
+    let before = Memory::now();
     let mut raw = Raw::open(fort.address()).await;
     let late = method("hang");
     let mut id = 0_u64;
@@ -123,7 +148,7 @@ async fn row_12_refusals_do_not_pile_up() {
         }
     }
     assert!(id < 4_000_000, "the server took everything");
-    assert_grew_at_most(before, 32 * MIB);
+    before.assert_grew_at_most(32 * MIB);
     drop(raw);
     fort.stands().await;
 }
@@ -148,7 +173,7 @@ async fn row_56_a_server_that_reads_nothing_cannot_fill_its_client() {
         .with_deadline(Duration::from_millis(100))
         .add(1, 1)
         .await;
-    let before = resident();
+    let before = Memory::now();
     // 250 MB of requests that were given up one after the other.
     for _ in 0..200 {
         let mut calls = JoinSet::new();
@@ -158,7 +183,7 @@ async fn row_56_a_server_that_reads_nothing_cannot_fill_its_client() {
         }
         assert!(calls.join_all().await.into_iter().all(|failed| failed));
     }
-    assert_grew_at_most(before, 32 * MIB);
+    before.assert_grew_at_most(32 * MIB);
     server.abort();
 }
 
@@ -201,7 +226,7 @@ async fn row_56_replies_under_assembly_are_bounded_together() {
     let channel = Channel::builder(address).limits(limits);
     let client = PreyClient::new(channel.connect().await.unwrap());
     let client = client.with_deadline(Duration::from_secs(5));
-    let before = resident();
+    let before = Memory::now();
     let mut calls = JoinSet::new();
     for _ in 0..CALLS {
         let client = client.clone();
@@ -209,6 +234,6 @@ async fn row_56_replies_under_assembly_are_bounded_together() {
     }
     let failed = calls.join_next().await.unwrap().unwrap();
     assert!(failed, "no reply was complete");
-    assert_grew_at_most(before, 48 * MIB);
+    before.assert_grew_at_most(48 * MIB);
     server.abort();
 }

@@ -50,6 +50,8 @@ pub(crate) trait Prey {
     async fn give_swelling(&self) -> Vec<Swelling>;
     async fn give_blob(&self) -> Vec<u8>;
     async fn hang(&self);
+    /// Hangs, with its request.
+    async fn hold(&self, bytes: &[u8]);
     async fn time_left(&self) -> u64;
     async fn panics(&self, way: Way);
     /// Hangs, with a local that panics when it is dropped.
@@ -64,7 +66,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Handlers of `hang` and `time_left` that have begun.
+    /// Handlers that hang or tell the time left and have begun.
     pub(crate) fn begun(&self) -> u32 {
         self.begun.load(Ordering::SeqCst)
     }
@@ -143,6 +145,11 @@ impl Prey for Victim {
     async fn hang(&self) {
         let _presence = self.0.begin();
         std::future::pending().await
+    }
+    async fn hold(&self, bytes: &[u8]) {
+        let _presence = self.0.begin();
+        std::future::pending::<()>().await;
+        drop(bytes.to_vec());
     }
     async fn time_left(&self) -> u64 {
         let _presence = self.0.begin();

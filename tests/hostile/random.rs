@@ -13,7 +13,7 @@ use rpc_core::{Channel, Error, Limits};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use super::memory::{MIB, assert_grew_at_most, measures, resident};
+use super::memory::{MIB, Memory, measures};
 use super::prey::{
     Fort, PreyClient, TCP, assert_no_panic_inside, method, unix_address, watch_for_panics,
 };
@@ -244,10 +244,10 @@ async fn random_streams_at_a_server_in_memory() {
     if !measures("random::random_streams_at_a_server_in_memory") {
         return;
     }
-    let before = resident();
+    let before = Memory::now();
     let address = format!("memory:hostile-{}", std::process::id());
     besiege(&address, 50_000).await;
-    assert_grew_at_most(before, 32 * MIB);
+    before.assert_grew_at_most(32 * MIB);
 }
 
 /// Leads to a server that says `bytes` and leaves.
