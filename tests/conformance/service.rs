@@ -270,7 +270,9 @@ impl Work for Worker {
     }
     async fn next_hang(&self) -> Result<(), String> {
         let _presence = self.log.begin();
-        let hung = self.next()?.hang().await;
+        // As long as the caller allows.
+        let next = self.next()?.with_deadline(Duration::from_secs(3000));
+        let hung = next.hang().await;
         hung.map_err(|error| error.to_string())
     }
     async fn spawned_sees_the_call(&self) -> bool {
