@@ -10,11 +10,6 @@ const LINES_MAX: usize = 500;
 /// Files that may be longer, up to so many lines, and why.
 const LONG: &[(&str, usize, &str)] = &[
     (
-        "rpc-core/src/discovery/matchmaker.rs",
-        650,
-        "a contract is read in one piece",
-    ),
-    (
         "rpc-core/src/shape/probe.rs",
         600,
         "serde's traits for reading, method by method",
