@@ -127,8 +127,8 @@ impl Exchange {
     /// Smaller than a frame may be, so that every larger one crosses in pieces.
     const BUFFER: usize = 1000;
 
-    /// Connections that wait to be accepted: more than any case makes at once.
-    const BACKLOG: usize = 1000;
+    /// Connections that wait to be accepted, as many as of a socket.
+    const BACKLOG: usize = 128;
 
     fn listener(&self) -> CustomListener {
         let (sender, incoming) = mpsc::channel(Self::BACKLOG);
