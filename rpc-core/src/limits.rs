@@ -41,8 +41,16 @@ pub struct Limits {
     pub deadline: Duration,
     /// The longest deadline a server grants, whatever the caller asks: 1 h.
     pub deadline_max: Duration,
-    /// Nesting of a decoded value: 64.
+    /// Nesting of a decoded value: 64. Deep enough for honest trees, and shallow enough for the
+    /// stack of any thread.
     pub decode_depth: usize,
+    /// Bytes of memory that one decoded message may take, however long it is: 64 MiB. A shorter
+    /// message gets less: 16 bytes for each of its own, and 64 KiB.
+    pub decode_memory: usize,
+    /// Frames for calls that do not exist, and calls in a row of methods or shapes that do not,
+    /// before a peer is cut off: 100. An honest peer sends none of the first, and stops soon with
+    /// the second.
+    pub strays: u32,
 }
 
 impl Limits {
@@ -68,6 +76,8 @@ impl Default for Limits {
             deadline: Duration::from_secs(10),
             deadline_max: Duration::from_secs(3600),
             decode_depth: 64,
+            decode_memory: 64 * 1024 * 1024,
+            strays: 100,
         }
     }
 }

@@ -43,8 +43,8 @@ use proc_macro::TokenStream;
 /// be run twice for one call, so it may be retried and hedged.
 ///
 /// **Arguments** are at most 16 and need `Serialize` and `Deserialize`. They may borrow: `&str`,
-/// `&[u8]`, `&T`, `Option<&str>`, `Cow<'_, str>` and whatever else serde can borrow is read from
-/// the request where it lies. **Returns** are owned; a `Result` is recognised as such and must be
+/// `&[u8]` and `Option<&str>` are read from the request where they lie; `&T`, `Cow<'_, str>` and
+/// whatever else serde reads into a value of its own is decoded and lent. **Returns** are owned; a `Result` is recognised as such and must be
 /// written as one.
 ///
 /// With `#[async_trait]` below `#[service]` the trait keeps the boxed shape, and can be served as

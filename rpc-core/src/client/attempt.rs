@@ -32,8 +32,9 @@ pub(crate) struct Plan {
 pub(crate) struct Pending {
     method: &'static Method,
     codec: CodecId,
-    /// [`Limits::decode_depth`](crate::Limits::decode_depth)
-    depth: usize,
+    /// [`Limits::decode_depth`](crate::Limits::decode_depth) and
+    /// [`Limits::decode_memory`](crate::Limits::decode_memory).
+    decode: (usize, usize),
     run: BoxFuture<Reply>,
 }
 
@@ -43,7 +44,7 @@ impl Pending {
         Self {
             method: plan.method,
             codec: options.codec,
-            depth: options.limits.decode_depth,
+            decode: (options.limits.decode_depth, options.limits.decode_memory),
             run: Box::pin(plan.run()),
         }
     }
@@ -54,7 +55,8 @@ impl Pending {
 
     /// How a reply of `length` bytes is to be decoded.
     pub(super) fn codec(&self, length: usize) -> (CodecId, Budget) {
-        (self.codec, Budget::of_message(length, self.depth))
+        let (depth, memory) = self.decode;
+        (self.codec, Budget::of_message(length, depth, memory))
     }
 }
 

@@ -51,11 +51,12 @@ impl Budget {
         }
     }
 
-    /// The budget of a message of `bytes` bytes that may nest `depth` levels. Where the limit on
-    /// messages was raised, a large block of bytes may still be decoded.
-    pub(crate) fn of_message(bytes: usize, depth: usize) -> Self {
+    /// The budget of a message of `bytes` bytes that may nest `depth` levels and take
+    /// `memory` bytes. Where the limit on messages was
+    /// raised, a large block of bytes may still be decoded.
+    pub(crate) fn of_message(bytes: usize, depth: usize, memory: usize) -> Self {
         let default = Self::for_message(bytes);
-        let memory = default.memory.max(bytes.saturating_mul(2));
+        let memory = default.memory.min(memory).max(bytes.saturating_mul(2));
         Self {
             memory,
             depth,

@@ -126,6 +126,9 @@ impl ChannelBuilder {
 
     /// Dials now. For a name: asks the matchmaker, and connects to one instance.
     ///
+    /// For an address the peer's answer to the handshake is not waited for: the first calls travel
+    /// along with it, and if the peer refuses it they fail as not executed and say why.
+    ///
     /// # Errors
     /// The address is invalid or cannot be reached; the matchmaker cannot be reached, or knows no
     /// instance.

@@ -40,9 +40,11 @@ pub(super) async fn dial(address: &Address) -> Result<Link, Error> {
 
 /// The failure to reach the matchmaker at `address`, with what to do about it.
 pub(super) fn unreachable(error: Error, address: &str) -> Error {
-    let text = format!("the matchmaker at {address} cannot be reached: {error}");
+    let text = format!("the matchmaker cannot be reached: {}", error.message());
     Error::new(error.code(), text)
         .with_executed(error.executed())
+        .with_address(address)
+        .with_source(error)
         .with_hint(format!(
             "start it with `matchmaker serve`, or say where it is with {VARIABLE}"
         ))

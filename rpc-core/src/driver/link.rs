@@ -34,7 +34,7 @@ impl Link {
         handler: Option<Arc<dyn Handler>>,
     ) -> Self {
         let proto = Connection::client(now(), limits, opening);
-        let shared = Shared::new(proto, conduit.peer);
+        let shared = Shared::new(proto, conduit.peer, limits.strays);
         tokio::spawn(Driver::new(
             Arc::clone(&shared),
             conduit.io,
@@ -55,7 +55,7 @@ impl Link {
         handler: Arc<dyn Handler>,
     ) -> (Self, Driver) {
         let proto = Connection::server(now(), limits, opening);
-        let shared = Shared::new(proto, conduit.peer);
+        let shared = Shared::new(proto, conduit.peer, limits.strays);
         let driver = Driver::new(Arc::clone(&shared), conduit.io, Some(handler), limits);
         (
             Self {
@@ -151,14 +151,14 @@ impl Link {
         &self.shared.closed
     }
 
-    /// The peer called a method that does not exist; after a hundred in a row it is cut off, because
-    /// it is not looking for anything.
+    /// The peer called a method or with shapes that do not exist; after too many in a row it is cut
+    /// off, because it is not looking for anything.
     pub(crate) fn strike(&self) {
-        const STRIKES_MAX: u32 = 100;
-        if self.shared.strikes.fetch_add(1, Ordering::Relaxed) >= STRIKES_MAX {
+        let strikes = self.shared.strikes.fetch_add(1, Ordering::Relaxed);
+        if strikes >= self.shared.strikes_max {
             let mut state = self.shared.lock();
             state.proto.close(Fault::Violation(
-                "a hundred calls in a row of unknown methods",
+                "too many calls in a row of unknown methods or shapes",
             ));
             state.wake_driver();
         }

@@ -17,8 +17,10 @@ pub(super) struct Shared {
     pub(super) peer: Peer,
     /// Fires when the connection has ended.
     pub(super) closed: Cancellation,
-    /// Calls of unknown methods since the last of a known one.
+    /// Calls of unknown methods or shapes since the last of a known one.
     pub(super) strikes: AtomicU32,
+    /// [`Limits::strays`](crate::Limits::strays)
+    pub(super) strikes_max: u32,
 }
 
 pub(super) struct State {
@@ -40,7 +42,7 @@ pub(super) enum Slot {
 }
 
 impl Shared {
-    pub(super) fn new(proto: Connection, peer: Peer) -> Arc<Self> {
+    pub(super) fn new(proto: Connection, peer: Peer, strikes_max: u32) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -55,6 +57,7 @@ impl Shared {
             peer,
             closed: Cancellation::new(),
             strikes: AtomicU32::new(0),
+            strikes_max,
         })
     }
 

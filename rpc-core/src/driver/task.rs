@@ -254,10 +254,13 @@ impl Driver {
         };
         match &self.handler {
             Some(handler) => handler.start(call),
-            None => call.respond(Reply::Failure(Error::new(
-                Code::Unimplemented,
-                "this side offers no services",
-            ))),
+            None => {
+                call.link.strike();
+                call.respond(Reply::Failure(Error::new(
+                    Code::Unimplemented,
+                    "this side offers no services",
+                )));
+            }
         }
     }
 

@@ -11,10 +11,14 @@ use crate::driver::now;
 use crate::service::{BoxFuture, Descriptor, Request, Service};
 use crate::wire::Reply;
 
-/// Opens a span for each call, with its service, method and peer, in which the handler runs, and
+/// Opens a span for each call, with its service, method, peer and trace context, in which the handler runs, and
 /// records how the call ended and how long it took. Arguments and returns are never recorded. While
 /// nobody listens to the target `rpc_core::layer::trace` at the level `info`, a call costs one look
 /// at a flag.
+///
+/// The trace context is the metadata entry `traceparent` of the W3C recommendation. A caller that
+/// sets it with [`Metadata::insert_travelling`](crate::Metadata::insert_travelling) finds it in the
+/// spans of every process that its call reaches.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trace {}
 
@@ -50,6 +54,7 @@ impl Service for Traced {
             service = request.method().service,
             method = request.method().name,
             peer = context.peer().map(|peer| peer.address()),
+            traceparent = traceparent(&context),
         );
         let started = now();
         let mut handler = self.inner.call(request);
@@ -67,4 +72,13 @@ impl Service for Traced {
             reply
         })
     }
+}
+
+/// The trace context of the call: 55 characters of ASCII, and nothing else is recorded, because the
+/// text comes from a peer.
+fn traceparent(context: &Context) -> Option<&str> {
+    let value = context.metadata().value("traceparent")?;
+    let text = std::str::from_utf8(value).ok()?;
+    let plain = text.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-');
+    (text.len() == 55 && plain).then_some(text)
 }

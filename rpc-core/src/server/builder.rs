@@ -27,6 +27,7 @@ pub struct ServerBuilder {
     limits: Limits,
     connections_max: usize,
     connections_per_peer_max: usize,
+    handshaking_max: usize,
     calls_max: usize,
     companions: Vec<Recruit>,
     pub(crate) wish: RegistrationWish,
@@ -41,6 +42,10 @@ impl ServerBuilder {
     /// take them all.
     pub const CONNECTIONS_PER_PEER_MAX: usize = 256;
 
+    /// Connections in their handshake: 256, so that those who connect and say nothing cannot take
+    /// the places of those who do.
+    pub const HANDSHAKING_MAX: usize = 256;
+
     /// Calls in flight on all connections of one server: 8,192.
     pub const CALLS_MAX: usize = 8192;
 
@@ -53,6 +58,7 @@ impl ServerBuilder {
             limits: Limits::default(),
             connections_max: default_connections_max(),
             connections_per_peer_max: Self::CONNECTIONS_PER_PEER_MAX,
+            handshaking_max: Self::HANDSHAKING_MAX,
             calls_max: Self::CALLS_MAX,
             companions: Vec::new(),
             wish: RegistrationWish::default(),
@@ -100,6 +106,13 @@ impl ServerBuilder {
     /// [`CONNECTIONS_PER_PEER_MAX`](Self::CONNECTIONS_PER_PEER_MAX).
     pub fn connections_per_peer_max(mut self, connections: usize) -> Self {
         self.connections_per_peer_max = connections;
+        self
+    }
+
+    /// The most connections in their handshake; one more ends the oldest of them. The default is
+    /// [`HANDSHAKING_MAX`](Self::HANDSHAKING_MAX).
+    pub fn handshaking_max(mut self, connections: usize) -> Self {
+        self.handshaking_max = connections;
         self
     }
 
@@ -155,7 +168,7 @@ impl ServerBuilder {
                 .collect(),
             instance: fastrand::u128(..).to_be_bytes(),
         };
-        let connections = Arc::new(Connections::new(Arc::clone(&router)));
+        let connections = Arc::new(Connections::new(Arc::clone(&router), self.handshaking_max));
         let terms = Arc::new(Terms {
             limits: self.limits,
             codecs: CodecId::ALL.iter().map(|codec| codec.to_wire()).collect(),

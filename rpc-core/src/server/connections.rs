@@ -17,6 +17,9 @@ use crate::transport::{Address, HostPort, Peer};
 pub(super) struct Connections {
     open: Mutex<Open>,
     emptied: Notify,
+    /// Connections that may be in their handshake. One more ends the oldest of them: an honest
+    /// handshake takes one round trip, so the oldest is the least likely to be one.
+    handshaking_max: usize,
     router: Arc<Router>,
 }
 
@@ -54,14 +57,11 @@ impl Origin {
 }
 
 impl Connections {
-    /// Connections that may be in their handshake: 256. One more ends the oldest of them: an honest
-    /// handshake takes one round trip, so the oldest is the least likely to be one.
-    const HANDSHAKING_MAX: usize = 256;
-
-    pub(super) fn new(router: Arc<Router>) -> Self {
+    pub(super) fn new(router: Arc<Router>, handshaking_max: usize) -> Self {
         Self {
             open: Mutex::default(),
             emptied: Notify::new(),
+            handshaking_max,
             router,
         }
     }
@@ -74,7 +74,7 @@ impl Connections {
             link.go_away(Code::Draining, SHUTTING_DOWN);
         }
         open.handshaking.push_back(key);
-        if open.handshaking.len() > Self::HANDSHAKING_MAX {
+        if open.handshaking.len() > self.handshaking_max {
             let oldest = open.handshaking.pop_front();
             if let Some(slow) = oldest.and_then(|oldest| open.links.get(&oldest)) {
                 slow.close();

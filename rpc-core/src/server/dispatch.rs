@@ -1,4 +1,8 @@
 //! Runs one call: under its context, until it returns, panics or is to stop.
+//!
+//! A panic ends the call alone, wherever it comes from: the method, its stub, a destructor. Two ends
+//! are Rust's own and cannot be fenced: a destructor that panics while another panic unwinds, and any
+//! panic of a program built with `panic = "abort"`, end the process.
 
 use std::any::Any;
 use std::future::poll_fn;

@@ -80,14 +80,15 @@ impl Router {
             call.link.strike();
             return Err(self.unknown(call.head.method));
         };
-        call.link.forgive();
         if call.head.fingerprint != method.fingerprint() {
+            call.link.strike();
             let error = Error::new(
                 Code::Skew,
                 "client and server have different argument types",
             );
             return Err(error.with_details(method.shape().to_bytes()));
         }
+        call.link.forgive();
         let Some(permit) = Permit::take(&self.calls, self.calls_max) else {
             let text = format!("the server runs {} calls, its limit", self.calls_max);
             return Err(Error::new(Code::Overloaded, text).with_retry_after(RETRY_AFTER));
@@ -105,7 +106,11 @@ impl Router {
         let request = Request {
             method,
             codec,
-            budget: Budget::of_message(payload.len(), self.limits.decode_depth),
+            budget: Budget::of_message(
+                payload.len(),
+                self.limits.decode_depth,
+                self.limits.decode_memory,
+            ),
             reply_limit: terms.peer.message as usize,
             payload,
         };

@@ -91,12 +91,14 @@ fn constructors(context: &Context<'_>) -> TokenStream {
             Self { channel }
         }
 
-        /// Connects to `address`, such as `"tcp://127.0.0.1:7000"`, and waits until the connection
-        /// stands. Dropping the future gives the attempt up.
+        /// Connects to `address`, such as `"tcp://127.0.0.1:7000"`. What the peer says to it, if it
+        /// speaks this protocol at all, comes out of the first call, which travels along with the
+        /// handshake. Dropping the future gives the attempt up.
         ///
         /// # Errors
         ///
-        /// The address is malformed, nothing answers there, or it is not this service.
+        /// The address is malformed, or nothing listens there. For a name: the matchmaker cannot be
+        /// reached, or knows no instance that answers.
         #vis async fn connect(
             address: impl #krate::IntoAddress,
         ) -> ::core::result::Result<Self, #krate::Error> {

@@ -12,9 +12,6 @@ use crate::proto::handshake::Handshake;
 use crate::proto::id::CallId;
 use crate::wire::{Frame, Reply};
 
-/// Frames for calls that do not exist before the peer counts as hostile.
-const STRAYS_MAX: u32 = 100;
-
 impl Connection {
     pub(super) fn handle_frame(&mut self, now: Instant, frame: Frame) -> Result<(), Fault> {
         match (self.handshake, frame) {
@@ -145,7 +142,7 @@ impl Connection {
 
     pub(super) fn stray(&mut self) -> Result<(), Fault> {
         self.strays = self.strays.saturating_add(1);
-        if self.strays > STRAYS_MAX {
+        if self.strays > self.limits.strays {
             return Err(Fault::Violation(
                 "too many frames for calls that do not exist",
             ));
