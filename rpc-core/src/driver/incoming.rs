@@ -54,3 +54,14 @@ impl Drop for Incoming {
         }
     }
 }
+
+/// The payload without the `buffer` bytes that it was read into: a handler may keep its request for long,
+/// and must not keep its neighbours too. What fills most of a buffer, or was assembled in one of its
+/// own, stays where it is.
+pub(super) fn own(payload: Bytes, buffer: usize) -> Bytes {
+    if payload.len() < buffer / 2 {
+        Bytes::copy_from_slice(&payload)
+    } else {
+        payload
+    }
+}

@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::time::Sleep;
 
-use super::incoming::{Handler, Incoming};
+use super::incoming::{Handler, Incoming, own};
 use super::link::Link;
 use super::now;
 use super::state::{Shared, Slot};
@@ -237,7 +237,7 @@ impl Driver {
     }
 
     fn start(&self, id: CallId, head: RequestHead, deadline: Instant, payload: Bytes) {
-        let payload = own(payload);
+        let payload = own(payload, Self::READ);
         let cancellation = Cancellation::new();
         let link = Link {
             shared: Arc::clone(&self.shared),
@@ -402,17 +402,6 @@ impl Drop for Driver {
         }
         drop(state);
         self.hand_out(events);
-    }
-}
-
-/// The payload without the buffer that it was read into: a handler may keep its request for long,
-/// and must not keep its neighbours too. What fills most of a buffer, or was assembled in one of its
-/// own, stays where it is.
-fn own(payload: Bytes) -> Bytes {
-    if payload.len() < Driver::READ / 2 {
-        Bytes::copy_from_slice(&payload)
-    } else {
-        payload
     }
 }
 
