@@ -138,6 +138,10 @@ async fn sigterm_drains_the_daemon_and_the_service_and_both_end_well() {
     service.process.terminate();
     assert_eq!(service.process.wait(LIMIT).code(), Some(0));
     matchmaker.listed("Calculator", 0).await;
+    let what = "the service has said goodbye, and not merely gone";
+    matchmaker.process().line(what, |line| {
+        line.contains("cause=deregistered").then_some(())
+    });
     matchmaker.process().terminate();
     assert_eq!(matchmaker.process().wait(LIMIT).code(), Some(0));
 }

@@ -129,9 +129,11 @@ async fn dropping_a_call_frees_its_place_at_the_server() {
 async fn a_thousand_dropped_calls_leave_no_place_taken() {
     let server = server().await;
     let work = WorkClient::connect(&server.addresses()[0]).await.unwrap();
-    // More than may run at a time: some are dropped while they run, others before they were sent.
+    // A deadline far beyond the test, so that it is not what ends them; and more calls than may run
+    // at a time, so that some are dropped while they run and others before they were sent.
+    let patient = work.with_deadline(LIMIT * 3);
     let calls: Vec<_> = (0..1_000)
-        .map(|id| tokio::spawn(work.hang(id, Vec::new())))
+        .map(|id| tokio::spawn(patient.hang(id, Vec::new())))
         .collect();
     eventually_async("all places are taken", LIMIT, async || {
         (server.calls() == 256).then_some(())
