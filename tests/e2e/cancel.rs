@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rpc_core::{Context, Server};
 use support::work::{Ledger, WorkClient, WorkServer, Worker, since_epoch};
-use support::{LIMIT, TempDir, eventually, eventually_async, median, within};
+use support::{LIMIT, TempDir, eventually, eventually_async, within};
 
 use crate::STAGE;
 use crate::program::{Plan, Service};
@@ -14,6 +14,12 @@ const PROMPT: Duration = Duration::from_millis(100);
 
 /// How often a promise about time is measured.
 const TIMES: u64 = 7;
+
+/// Whether all but one were prompt: one may have met a pause of the machine.
+fn nearly_all_prompt(times: &mut [Duration]) -> bool {
+    times.sort_unstable();
+    times.iter().rev().skip(1).all(|time| *time < PROMPT)
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancelling_a_call_stops_what_it_called_two_processes_away() {
@@ -40,7 +46,7 @@ async fn cancelling_a_call_stops_what_it_called_two_processes_away() {
         });
         times.push(dropped.saturating_sub(cancelled));
     }
-    assert!(median(times.clone()) < PROMPT, "{times:?}");
+    assert!(nearly_all_prompt(&mut times), "{times:?}");
     // It was the call that ended, not a process or a connection.
     assert_eq!(work.echo(1).await, Ok(1));
 }
@@ -122,7 +128,7 @@ async fn dropping_a_call_frees_its_place_at_the_server() {
         });
         times.push(elapsed);
     }
-    assert!(median(times.clone()) < PROMPT, "{times:?}");
+    assert!(nearly_all_prompt(&mut times), "{times:?}");
 }
 
 #[tokio::test]

@@ -42,6 +42,24 @@ impl second::Greeter for Polite {
 }
 
 #[tokio::test]
+async fn what_is_advertised_is_registered_instead_of_where_the_server_listens() {
+    let matchmaker = matchmaker().await;
+    let server = Server::builder()
+        .service(first::GreeterServer::new(Polite("one")))
+        .listen("tcp://127.0.0.1:0")
+        .matchmaker(matchmaker.address())
+        .advertise("tcp://gateway.example:7000")
+        .register()
+        .start()
+        .await
+        .unwrap();
+    let (listed, _) = matchmaker.listed("test.Greeter", 1).await;
+    let addresses: Vec<_> = listed[0].endpoints.iter().map(|e| &e.address).collect();
+    assert_eq!(addresses, ["tcp://gateway.example:7000"]);
+    assert_ne!(server.addresses(), ["tcp://gateway.example:7000"]);
+}
+
+#[tokio::test]
 async fn a_version_requirement_leads_only_to_versions_that_meet_it() {
     let matchmaker = matchmaker().await;
     let builder = || {

@@ -71,7 +71,12 @@ async fn every_call_ends_truthfully_when_one_of_two_services_is_killed() {
             assert!(deaths.iter().any(near), "far from a death: {call:?}");
         }
     }
+    for at in &deaths {
+        let spanning = calls.iter().filter(|call| call.spans(*at)).count();
+        assert!(spanning > 0, "no call was under way at a death");
+    }
     let failed = calls.iter().filter(|call| call.outcome.is_err()).count();
+    assert!(failed > 0, "a death that nobody noticed proves nothing");
     println!("{} calls, {failed} failed, 3 deaths", calls.len());
 }
 

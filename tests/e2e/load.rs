@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use rpc_core::{Code, Executed};
+use rpc_core::{Code, Executed, Limits, Server, service};
 use support::work::WorkClient;
 use support::{LIMIT, within};
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::STAGE;
@@ -32,6 +33,48 @@ async fn ten_thousand_calls_at_once_on_one_connection_get_their_own_answers() {
     }
     let after = work.who().await.unwrap().connection;
     assert_eq!(before, after, "it was one connection");
+}
+
+/// Waits until everybody is there.
+#[service]
+trait Meeting {
+    async fn meet(&self, number: u64) -> u64;
+}
+
+struct Together(Barrier);
+
+impl Meeting for Together {
+    async fn meet(&self, number: u64) -> u64 {
+        self.0.wait().await;
+        number
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_handlers_of_one_connection_run_at_the_same_time() {
+    const CALLS: u32 = 10_000;
+    let _stage = STAGE.lock().await;
+    let mut limits = Limits::default();
+    limits.calls = CALLS;
+    let server = Server::builder()
+        .service(MeetingServer::new(Together(Barrier::new(CALLS as usize))))
+        .limits(limits)
+        .calls_max(CALLS as usize)
+        .listen("tcp://127.0.0.1:0")
+        .start()
+        .await
+        .unwrap();
+    let meeting = MeetingClient::connect(&server.addresses()[0])
+        .await
+        .unwrap();
+    let meeting = meeting.with_deadline(PATIENCE);
+    let mut calls = JoinSet::new();
+    for number in 0..u64::from(CALLS) {
+        let call = meeting.meet(number);
+        calls.spawn(async move { assert_eq!(call.await, Ok(number)) });
+    }
+    within("all meet", PATIENCE, calls.join_all()).await;
+    assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -154,7 +197,8 @@ async fn large_calls_in_both_directions_do_not_stop_each_other_or_small_ones() {
     let small = within("a small call ends", LIMIT, work.echo(1)).await;
     assert_eq!(small, Ok(1));
     let mut ended = 0;
-    while large.try_join_next().is_some() {
+    while let Some(call) = large.try_join_next() {
+        call.expect("its answer is the right one");
         ended += 1;
     }
     assert!(ended < 16, "the small call waited for all the large ones");

@@ -10,4 +10,4 @@ pub mod work;
 pub use daemon::{Matchmaker, free_address};
 pub use process::{Finished, Process};
 pub use temp::TempDir;
-pub use wait::{LIMIT, eventually, eventually_async, median, within};
+pub use wait::{LIMIT, eventually, eventually_async, within};

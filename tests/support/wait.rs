@@ -62,13 +62,3 @@ pub async fn within<F: Future>(what: &str, limit: Duration, future: F) -> F::Out
         Err(_) => panic!("not within {limit:?}: {what}"),
     }
 }
-
-/// The middle one of several measurements of one promise: what the machine does besides must not
-/// decide about it.
-///
-/// # Panics
-/// There is none.
-pub fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
