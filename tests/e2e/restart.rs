@@ -46,6 +46,33 @@ async fn a_killed_matchmaker_comes_back_knowing_everybody_and_no_call_notices() 
 }
 
 #[tokio::test]
+async fn an_instance_that_a_restarted_matchmaker_does_not_know_yet_is_called_as_before() {
+    let directory = TempDir::new();
+    let socket = directory.unix("matchmaker.sock");
+    let address = free_address();
+    let both = Matchmaker::start_at_both(MATCHMAKER, &address, Some(&socket));
+    let mut matchmaker = both.await;
+    // It registers at the socket, which will not come back.
+    let server = Server::builder()
+        .service(WorkServer::new(Worker::default()))
+        .listen("tcp://127.0.0.1:0")
+        .matchmaker(&socket)
+        .register()
+        .start();
+    let _server = server.await.unwrap();
+    let work = client(&matchmaker).await;
+    matchmaker.process().kill();
+    matchmaker.start_again().await;
+    let asked = matchmaker.client();
+    eventually_async("the client asks the new one", LIMIT, async || {
+        (asked.health().await.unwrap().watches == 1).then_some(())
+    })
+    .await;
+    assert_eq!(asked.health().await.unwrap().instances, 0);
+    assert_eq!(work.echo(1).await, Ok(1));
+}
+
+#[tokio::test]
 async fn a_server_that_starts_before_the_matchmaker_is_registered_when_it_comes() {
     let address = free_address();
     let server = Server::builder()

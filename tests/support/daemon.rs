@@ -34,7 +34,20 @@ impl Matchmaker {
     /// # Panics
     /// It does not answer.
     pub async fn start_at(program: &str, address: &str) -> Self {
-        let process = Process::spawn(Command::new(program).args(["serve", "--listen", address]));
+        Self::start_at_both(program, address, None).await
+    }
+
+    /// The same at a second address besides.
+    ///
+    /// # Panics
+    /// It does not answer.
+    pub async fn start_at_both(program: &str, address: &str, second: Option<&str>) -> Self {
+        let mut command = Command::new(program);
+        command.args(["serve", "--listen", address]);
+        if let Some(second) = second {
+            command.args(["--listen", second]);
+        }
+        let process = Process::spawn(&mut command);
         process.line("the matchmaker listens", |line| {
             line.contains("listening").then_some(())
         });
@@ -63,7 +76,7 @@ impl Matchmaker {
         &mut self.process
     }
 
-    /// Starts it anew at the same address, after it was killed.
+    /// Starts it anew, after it was killed, at its first address.
     pub async fn start_again(&mut self) {
         *self = Self::start_at(&self.program, &self.address).await;
     }
