@@ -1,12 +1,16 @@
 //! Frames that are not allowed, and numbers that name nothing.
+//!
+//! Whoever serves must bear the same, so what [`callee`](super::callee) does to a client is here.
 
-use super::prey::{Fort, TCP, eventually, method, unix_address};
+use std::ops::Range;
+
+use super::prey::{Fort, Log, TCP, eventually, method, unix_address};
 use super::wire::*;
 
 const ADD: &[u8] = &[4, 6];
 
 /// The connection still serves: 2 + 3 is 5.
-async fn still_serves(raw: &mut Raw, id: u64) {
+pub(crate) async fn still_serves(raw: &mut Raw, id: u64) {
     raw.send(&method("add").request(id, 5000, ADD)).await;
     let reply = raw.reply(id).await.expect("a reply");
     assert_eq!(reply.body, value(&[10]), "{reply:?}");
@@ -41,24 +45,44 @@ async fn row_07_an_unknown_method_is_unimplemented_and_did_not_run() {
     fort.stands().await;
 }
 
+/// A call of no known method, and one of a known method with other types.
+pub(crate) fn calls_of_nothing() -> [(Target, u8); 2] {
+    let add = method("add");
+    let skewed = Target {
+        fingerprint: !add.fingerprint,
+        ..add
+    };
+    [(Target::UNKNOWN, code::UNIMPLEMENTED), (skewed, code::SKEW)]
+}
+
+/// So many calls of `target`, none of which runs.
+pub(crate) async fn are_refused(raw: &mut Raw, target: Target, code: u8, ids: Range<u64>) {
+    for id in ids {
+        raw.send(&target.request(id, 5000, &[])).await;
+        let reply = raw.reply(id).await.expect("a reply");
+        assert_eq!(reply.failure(), Some((code, EXECUTED_NO)), "{reply:?}");
+    }
+}
+
+/// Calls of `target` until long after the peer should have had enough of them.
+pub(crate) async fn insist(raw: &mut Raw, target: Target, ids: Range<u64>) {
+    for id in ids {
+        raw.send(&target.request(id, 5000, &[])).await;
+    }
+}
+
 #[tokio::test]
-async fn row_07_a_hundred_unknown_methods_in_a_row_end_the_connection() {
+async fn row_07_a_hundred_calls_of_nothing_in_a_row_end_the_connection() {
     let fort = Fort::at(TCP).await;
-    let mut raw = Raw::open(fort.address()).await;
-    // Ninety, one that is known, ninety: never a hundred in a row.
-    for id in 1..=181 {
-        if id == 91 {
-            still_serves(&mut raw, id).await;
-        } else {
-            raw.send(&Target::UNKNOWN.request(id, 5000, &[])).await;
-            let reply = raw.reply(id).await.expect("a reply");
-            assert_eq!(reply.failure(), Some((code::UNIMPLEMENTED, EXECUTED_NO)));
-        }
+    for (target, code) in calls_of_nothing() {
+        let mut raw = Raw::open(fort.address()).await;
+        // Ninety, one that runs, ninety: never a hundred in a row.
+        are_refused(&mut raw, target, code, 1..91).await;
+        still_serves(&mut raw, 91).await;
+        are_refused(&mut raw, target, code, 92..182).await;
+        insist(&mut raw, target, 182..300).await;
+        assert_eq!(raw.farewell().await, Some(code::PROTOCOL), "code {code}");
     }
-    for id in 182..300 {
-        raw.send(&Target::UNKNOWN.request(id, 5000, &[])).await;
-    }
-    assert_eq!(raw.farewell().await, Some(code::PROTOCOL));
     fort.stands().await;
 }
 
@@ -91,28 +115,31 @@ async fn row_08_the_number_of_a_finished_call_is_not_used_again() {
     fort.stands().await;
 }
 
+/// Frames that belong to a call: what it is, kind, flags, body.
+pub(crate) fn frames_of_calls() -> [(&'static str, u8, u8, Vec<u8>); 7] {
+    let credit = 1_u32.to_le_bytes().to_vec();
+    [
+        ("cancel", CANCEL, 0, vec![]),
+        ("chunk of a request", CHUNK, MORE, vec![1]),
+        ("chunk of a reply", CHUNK, CALLEE, vec![1]),
+        ("reply", RESPONSE, 0, value(&[1])),
+        ("credit", CREDIT, 0, credit),
+        ("item", ITEM, 0, vec![1]),
+        ("end", END, 0, value(&[1])),
+    ]
+}
+
 #[tokio::test]
 async fn row_09_frames_for_calls_that_never_were_are_counted() {
     let fort = Fort::at(TCP).await;
-    let reply = value(&[1]);
-    let credit = 1_u32.to_le_bytes();
-    let strays: [(&str, u8, u8, &[u8]); 7] = [
-        ("cancel", CANCEL, 0, &[]),
-        ("chunk of a request", CHUNK, MORE, &[1]),
-        ("chunk of a reply", CHUNK, CALLEE, &[1]),
-        ("reply", RESPONSE, 0, &reply),
-        ("credit", CREDIT, 0, &credit),
-        ("item", ITEM, 0, &[1]),
-        ("end", END, 0, &reply),
-    ];
-    for (what, kind, flags, body) in strays {
+    for (what, kind, flags, body) in frames_of_calls() {
         let mut raw = Raw::open(fort.address()).await;
         for id in 1000..1100 {
-            raw.send(&frame(kind, flags, id, body)).await;
+            raw.send(&frame(kind, flags, id, &body)).await;
         }
         still_serves(&mut raw, 1).await;
         for id in 1100..1110 {
-            raw.send(&frame(kind, flags, id, body)).await;
+            raw.send(&frame(kind, flags, id, &body)).await;
         }
         assert_eq!(raw.farewell().await, Some(code::PROTOCOL), "{what}");
     }
@@ -132,61 +159,76 @@ async fn row_09_cancelling_what_has_ended_is_no_offence() {
     fort.stands().await;
 }
 
-#[tokio::test]
-async fn row_17_metadata_beyond_its_limits_ends_the_connection() {
-    let fort = Fort::at(&unix_address()).await;
-    let entry = |key: &[u8], value: &[u8]| {
-        let mut bytes = vec![0, key.len() as u8];
-        bytes.extend((value.len() as u16).to_le_bytes());
-        [&bytes, key, value].concat()
-    };
-    let request = |entries: &[Vec<u8>]| {
-        let head = method("add").head(5000);
-        let count = vec![entries.len() as u8];
-        let body = [head, count, entries.concat(), ADD.to_vec()].concat();
-        frame(REQUEST, METADATA, 1, &body)
-    };
-    let many = |n: u8| -> Vec<Vec<u8>> {
-        (0..n)
-            .map(|i| entry(&[b'a', b'a' + i / 26, b'a' + i % 26], &[]))
-            .collect()
-    };
-    let half = vec![0; 4096];
+/// A call of `add` with metadata.
+fn with_metadata(entries: &[Vec<u8>]) -> Vec<u8> {
+    let head = method("add").head(5000);
+    let count = vec![entries.len() as u8];
+    let body = [head, count, entries.concat(), ADD.to_vec()].concat();
+    frame(REQUEST, METADATA, 1, &body)
+}
 
-    let mut raw = Raw::open(fort.address()).await;
-    raw.send(&request(&many(64))).await;
-    assert_eq!(
-        raw.reply(1).await.unwrap().body,
-        value(&[10]),
-        "64 are allowed"
-    );
-    drop(raw);
+fn entry(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, key.len() as u8];
+    bytes.extend((value.len() as u16).to_le_bytes());
+    [&bytes, key, value].concat()
+}
 
-    is_cut_off(&fort, "none", &request(&[])).await;
-    is_cut_off(&fort, "65 entries", &request(&many(65))).await;
-    is_cut_off(&fort, "a long key", &request(&[entry(&[b'k'; 129], &[])])).await;
-    is_cut_off(&fort, "a long value", &request(&[entry(b"k", &[0; 4097])])).await;
-    is_cut_off(&fort, "an empty key", &request(&[entry(b"", b"")])).await;
-    is_cut_off(&fort, "no UTF-8", &request(&[entry(&[0xff], b"")])).await;
-    let twice = [entry(b"k", b""), entry(b"k", b"")];
-    is_cut_off(&fort, "a key twice", &request(&twice)).await;
-    let large = [entry(b"k", &half), entry(b"l", &half)];
-    is_cut_off(&fort, "more than 8 KiB", &request(&large)).await;
-    fort.stands().await;
+fn entries(count: u8) -> Vec<Vec<u8>> {
+    (0..count)
+        .map(|i| entry(&[b'a', b'a' + i / 26, b'a' + i % 26], &[]))
+        .collect()
+}
+
+/// The call with the most metadata that is allowed.
+pub(crate) fn most_metadata() -> Vec<u8> {
+    with_metadata(&entries(64))
+}
+
+/// Calls with metadata that is not.
+pub(crate) fn bad_metadata() -> [(&'static str, Vec<u8>); 8] {
+    let half = [0; 4096];
+    [
+        ("none", with_metadata(&[])),
+        ("65 entries", with_metadata(&entries(65))),
+        ("a long key", with_metadata(&[entry(&[b'k'; 129], b"")])),
+        ("a long value", with_metadata(&[entry(b"k", &[0; 4097])])),
+        ("an empty key", with_metadata(&[entry(b"", b"")])),
+        ("no UTF-8", with_metadata(&[entry(&[0xff], b"")])),
+        (
+            "a key twice",
+            with_metadata(&[entry(b"k", b""), entry(b"k", b"")]),
+        ),
+        (
+            "more than 8 KiB",
+            with_metadata(&[entry(b"k", &half), entry(b"l", &half)]),
+        ),
+    ]
 }
 
 #[tokio::test]
-async fn row_57_extremes_of_the_deadline_on_the_wire() {
-    let fort = Fort::at(TCP).await;
-    let time_left = method("time_left");
+async fn row_17_metadata_beyond_its_limits_ends_the_connection() {
+    let fort = Fort::at(&unix_address()).await;
     let mut raw = Raw::open(fort.address()).await;
+    raw.send(&most_metadata()).await;
+    let reply = raw.reply(1).await.unwrap();
+    assert_eq!(reply.body, value(&[10]), "64 entries are allowed");
+    drop(raw);
+    for (what, bytes) in bad_metadata() {
+        is_cut_off(&fort, what, &bytes).await;
+    }
+    fort.stands().await;
+}
+
+/// Calls 1 to 6, with the shortest and the longest deadlines that there are.
+pub(crate) async fn extremes_of_the_deadline(raw: &mut Raw, log: &Log) {
+    let time_left = method("time_left");
     raw.send(&time_left.request(1, 0, &[])).await;
     let reply = raw.reply(1).await.unwrap();
     assert_eq!(
         reply.failure(),
         Some((code::DEADLINE_EXCEEDED, EXECUTED_NO))
     );
-    assert_eq!(fort.log.begun(), 0, "a call without time ran");
+    assert_eq!(log.begun(), 0, "a call without time ran");
 
     for (id, timeout) in [(2, u32::MAX), (3, u32::MAX / 2), (4, 3_600_001)] {
         raw.send(&time_left.request(id, timeout, &[])).await;
@@ -205,7 +247,14 @@ async fn row_57_extremes_of_the_deadline_on_the_wire() {
     let failure = reply.failure().unwrap();
     assert_eq!(failure.0, code::DEADLINE_EXCEEDED);
     assert!(failure.1 <= EXECUTED_MAYBE);
-    still_serves(&mut raw, 6).await;
+    still_serves(raw, 6).await;
+}
+
+#[tokio::test]
+async fn row_57_extremes_of_the_deadline_on_the_wire() {
+    let fort = Fort::at(TCP).await;
+    let mut raw = Raw::open(fort.address()).await;
+    extremes_of_the_deadline(&mut raw, &fort.log).await;
     drop(raw);
     fort.stands().await;
 }

@@ -7,6 +7,7 @@
 #![allow(missing_docs, unused_qualifications)]
 
 mod bombs;
+mod callee;
 mod client;
 mod drops;
 mod framing;

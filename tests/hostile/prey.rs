@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-use rpc_core::{Channel, Context, Server, ServerBuilder, Service as _, service};
+use rpc_core::{Channel, Context, Server, ServerBuilder, Service, service};
 use serde::{Deserialize, Serialize};
 
 use super::wire::Target;
@@ -44,6 +44,7 @@ pub(crate) trait Prey {
     async fn tree(&self, tree: Tree) -> u64;
     async fn swelling(&self, list: Vec<Swelling>) -> u64;
     async fn scalars(&self, flag: bool, letter: char, option: Option<u8>) -> u64;
+    async fn give_scalars(&self) -> (bool, char, Option<u8>);
     async fn give_string(&self) -> String;
     async fn give_units(&self) -> HashMap<(), ()>;
     async fn give_tree(&self) -> Tree;
@@ -127,6 +128,9 @@ impl Prey for Victim {
     async fn scalars(&self, flag: bool, letter: char, option: Option<u8>) -> u64 {
         u64::from(flag) + u64::from(letter) + u64::from(option.unwrap_or_default())
     }
+    async fn give_scalars(&self) -> (bool, char, Option<u8>) {
+        (true, 'a', None)
+    }
     async fn give_string(&self) -> String {
         "given".into()
     }
@@ -177,6 +181,12 @@ impl Prey for Victim {
     }
 }
 
+/// The service, and what its handlers leave behind.
+pub(crate) fn prey() -> (impl Service, Arc<Log>) {
+    let log = Arc::new(Log::default());
+    (PreyServer::new(Victim(Arc::clone(&log))), log)
+}
+
 /// A server under attack.
 pub(crate) struct Fort {
     pub(crate) server: Server,
@@ -193,9 +203,9 @@ impl Fort {
         build: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> Self {
         watch_for_panics();
-        let log = Arc::new(Log::default());
+        let (service, log) = prey();
         let builder = Server::builder()
-            .service(PreyServer::new(Victim(Arc::clone(&log))))
+            .service(service)
             // All the attackers of a test come from one place.
             .connections_per_peer_max(10_000)
             .listen(address);
@@ -232,7 +242,7 @@ pub(crate) const TCP: &str = "tcp://127.0.0.1:0";
 
 /// Number and fingerprint of a method of [`Prey`].
 pub(crate) fn method(name: &str) -> Target {
-    let service = PreyServer::new(Victim(Arc::default()));
+    let (service, _) = prey();
     let methods = service.descriptor().methods;
     let method = methods.iter().find(|method| method.name == name).unwrap();
     Target {

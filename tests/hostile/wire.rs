@@ -31,6 +31,7 @@ pub(crate) const CALLEE: u8 = 0x80;
 pub(crate) mod code {
     pub(crate) const DEADLINE_EXCEEDED: u8 = 2;
     pub(crate) const UNIMPLEMENTED: u8 = 6;
+    pub(crate) const SKEW: u8 = 7;
     pub(crate) const CODEC: u8 = 9;
     pub(crate) const DRAINING: u8 = 14;
     pub(crate) const PROTOCOL: u8 = 15;
