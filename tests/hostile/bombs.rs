@@ -1,5 +1,8 @@
 //! Payloads that describe far more than they carry: in calls, and in replies.
 
+use std::fmt::Debug;
+use std::future::Future;
+
 use rpc_core::{CallError, Channel, Code, Error, Executed};
 use tokio::net::TcpListener;
 
@@ -125,8 +128,9 @@ async fn row_06_bytes_that_are_no_value() {
     .await;
 }
 
-/// A server that answers each call with the payload of its number, the last of them over and over.
-async fn answering(payloads: Vec<Vec<u8>>) -> PreyClient {
+/// The client of a server that answers its calls with one payload after the other, and with 5
+/// after each of them.
+async fn answered(payloads: Vec<Vec<u8>>) -> PreyClient {
     watch_for_panics();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("tcp://{}", listener.local_addr().unwrap());
@@ -134,11 +138,13 @@ async fn answering(payloads: Vec<Vec<u8>>) -> PreyClient {
         let (stream, _) = listener.accept().await.unwrap();
         let mut raw = Raw::new(stream);
         raw.accept(GENEROUS).await;
-        let mut payloads = payloads.into_iter();
-        while let Some(id) = raw.request().await {
-            let payload = payloads.next().unwrap_or_else(|| vec![10]);
-            raw.send(&response(id, &payload)).await;
+        for payload in payloads {
+            for payload in [payload, vec![10]] {
+                let id = raw.request().await.expect("a call");
+                raw.send(&response(id, &payload)).await;
+            }
         }
+        raw.drain().await;
     });
     PreyClient::new(Channel::connect(address).await.unwrap())
 }
@@ -159,29 +165,80 @@ fn response(id: u64, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn is_refused<T: std::fmt::Debug>(outcome: Result<T, Error>) {
-    let error = outcome.unwrap_err();
-    assert_eq!(error.code(), Code::Codec, "{error}");
-    assert_eq!(error.executed(), Executed::Yes);
+/// The reply to `call` is refused, and the connection lives.
+async fn is_refused<T: Debug>(
+    client: &PreyClient,
+    what: &str,
+    call: impl Future<Output = Result<T, Error>>,
+) {
+    let error = call.await.expect_err(what);
+    assert_eq!(error.code(), Code::Codec, "{what}: {error}");
+    assert_eq!(error.executed(), Executed::Yes, "{what}: {error}");
+    assert_eq!(client.add(2, 3).await, Ok(5), "after {what}");
+    assert_no_panic_inside();
 }
 
 #[tokio::test]
-async fn row_56_bombs_in_replies_hurt_the_client_as_little() {
-    let replies = vec![
-        HUGE.to_vec(),
-        HUGE.to_vec(),
-        deep(),
-        swelling(900_000),
+async fn row_02_a_string_of_2_48_bytes_in_a_reply_to_a_client() {
+    let all = [&[253][..], &[0xff; 8]].concat();
+    let huge = HUGE.to_vec();
+    let client = &answered(vec![huge.clone(), huge.clone(), huge, all]).await;
+    is_refused(client, "a string", client.give_string()).await;
+    is_refused(client, "a block", client.give_blob()).await;
+    is_refused(client, "a list", client.give_swelling()).await;
+    is_refused(client, "the largest length", client.give_string()).await;
+}
+
+#[tokio::test]
+async fn row_03_a_map_of_2_48_times_nothing_in_a_reply_to_a_client() {
+    let all = [&[253][..], &[0xff; 8]].concat();
+    let client = &answered(vec![HUGE.to_vec(), all]).await;
+    is_refused(client, "2^48 units", client.give_units()).await;
+    is_refused(client, "2^64 units", client.give_units()).await;
+}
+
+#[tokio::test]
+async fn row_04_bytes_that_grow_to_kilobytes_in_a_reply_to_a_client() {
+    let client = &answered(vec![swelling(50_000), swelling(900_000)]).await;
+    is_refused(client, "64 KiB", client.give_swelling()).await;
+    is_refused(client, "a mebibyte, in chunks", client.give_swelling()).await;
+}
+
+#[tokio::test]
+async fn row_05_a_value_as_deep_as_the_message_is_long_in_a_reply_to_a_client() {
+    let client = &answered(vec![deep(), vec![1; 40_000], vec![1; 900_000]]).await;
+    is_refused(client, "16,400 levels", client.give_tree()).await;
+    is_refused(client, "levels without an end", client.give_tree()).await;
+    is_refused(client, "900,000 levels, in chunks", client.give_tree()).await;
+}
+
+#[tokio::test]
+async fn row_06_bytes_that_are_no_value_in_a_reply_to_a_client() {
+    let client = &answered(vec![
+        vec![],
+        vec![1],
         vec![0, 0],
-    ];
-    let client = answering(replies).await;
-    is_refused(client.give_string().await);
-    is_refused(client.give_units().await);
-    is_refused(client.give_tree().await);
-    is_refused(client.give_swelling().await);
-    is_refused(client.give_tree().await);
-    assert_eq!(client.add(2, 3).await, Ok(5), "the connection lives");
-    assert_no_panic_inside();
+        vec![10, 0],
+        vec![2, b'a', 0],
+        vec![1, 0xff, 0],
+        vec![1, 0xed, 0xa0, 0x80, 0],
+        vec![1, b'a', 7, 1],
+        vec![2],
+        vec![2, 0xc3, 0x28],
+        vec![255, 0, 0, 0, 0],
+    ])
+    .await;
+    is_refused(client, "nothing", client.add(1, 1)).await;
+    is_refused(client, "a third of the value", client.give_scalars()).await;
+    is_refused(client, "bytes after a tree", client.give_tree()).await;
+    is_refused(client, "bytes after a number", client.add(1, 1)).await;
+    is_refused(client, "no bool", client.give_scalars()).await;
+    is_refused(client, "no character", client.give_scalars()).await;
+    is_refused(client, "a surrogate", client.give_scalars()).await;
+    is_refused(client, "no option", client.give_scalars()).await;
+    is_refused(client, "no variant", client.give_tree()).await;
+    is_refused(client, "no UTF-8", client.give_string()).await;
+    is_refused(client, "a reserved integer", client.give_string()).await;
 }
 
 /// Only so that a service error may be a bomb, too.
