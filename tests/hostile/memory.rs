@@ -3,11 +3,13 @@
 use std::process::Command;
 use std::time::Duration;
 
-use rpc_core::{Channel, Limits};
+use rpc_core::{Channel, Code, Limits};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::prey::{Fort, PreyClient, method, unix_address, watch_for_panics};
+use super::prey::{
+    Fort, PreyClient, assert_no_panic_inside, method, unix_address, watch_for_panics,
+};
 use super::wire::*;
 
 /// Whether this process is the one that measures. The other starts it and sees how it ends.
@@ -92,6 +94,41 @@ async fn row_01_a_thousand_declared_lengths_cost_nothing() {
     before.assert_grew_at_most(32 * MIB);
     drop(attackers);
     fort.stands().await;
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn row_01_a_thousand_declared_lengths_cost_nothing_at_a_client() {
+    if !measures("memory::row_01_a_thousand_declared_lengths_cost_nothing_at_a_client") {
+        return;
+    }
+    watch_for_panics();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    let mut victims = JoinSet::new();
+    let mut attackers = Vec::new();
+    let before = Memory::now();
+    for _ in 0..1000 {
+        let client = PreyClient::new(Channel::builder(&address).connect_lazy().unwrap());
+        let client = client.with_deadline(Duration::from_secs(3000));
+        victims.spawn(async move { client.give_blob().await.unwrap_err().code() });
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut raw = Raw::new(stream);
+        raw.accept(GENEROUS).await;
+        let id = raw.request().await.expect("a call");
+        let ping = frame(PING, 0, 0, &[0; 8]);
+        let start = [&header(64 * 1024, RESPONSE, MORE, id)[..], &[0; 3]].concat();
+        raw.send(&[ping, start].concat()).await;
+        // The client has read both when it answers the first.
+        while raw.next().await.expect("a pong").kind != PONG {}
+        attackers.push(raw);
+    }
+    before.assert_grew_at_most(32 * MIB);
+    drop(attackers);
+    while let Some(code) = victims.join_next().await {
+        assert!(matches!(code.unwrap(), Code::Disconnected | Code::Io));
+    }
+    assert_no_panic_inside();
 }
 
 /// Requests that stay cost their own bytes and not the buffers they were read into.
