@@ -16,4 +16,6 @@ mod panics;
 mod prey;
 mod random;
 mod slow;
+#[cfg(unix)]
+mod starved;
 mod wire;
