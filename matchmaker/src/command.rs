@@ -25,13 +25,19 @@ pub fn main() -> ExitCode {
         .enable_all()
         .build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(run(cli)),
+        Ok(runtime) => {
+            let ended = runtime.block_on(run(cli));
+            // A name that is still being looked up must not hold up the answer.
+            runtime.shutdown_background();
+            ended
+        }
         Err(error) => Err(Failure::new(Exit::Failure, error)),
     };
     match ended {
         Ok(()) => Exit::Success.into(),
         Err(Failure { exit, error }) => {
-            eprintln!("matchmaker: {error:#}");
+            // Where nobody reads it, the exit code still tells.
+            let _ = writeln!(io::stderr(), "matchmaker: {error:#}");
             exit.into()
         }
     }
@@ -109,7 +115,10 @@ async fn serve(args: &ServeArgs) -> Result<(), Failure> {
         tracing::info!(%address, "listening");
     }
     if args.listen.is_empty() {
-        eprintln!("try: cargo run --example calculator_server, then matchmaker list");
+        let _ = writeln!(
+            io::stderr(),
+            "try: cargo run --example calculator_server, then matchmaker list"
+        );
     }
     daemon.run_until_signal().await?;
     Ok(())
@@ -141,7 +150,10 @@ async fn list(client: &MatchmakerClient) -> Result<(Position, Vec<Instance>), Fa
 async fn resolve(client: &MatchmakerClient, args: &ResolveArgs) -> Result<(), Failure> {
     let snapshot = client.lookup(&args.query()).await?;
     if snapshot.more {
-        eprintln!("matchmaker: there are more instances than one answer holds");
+        let _ = writeln!(
+            io::stderr(),
+            "matchmaker: there are more instances than one answer holds"
+        );
     }
     print(&show(
         snapshot.position(),

@@ -151,6 +151,8 @@ pub fn start_logging(filter: &str, format: LogFormat) -> anyhow::Result<()> {
         EnvFilter::try_new(filter).with_context(|| format!("cannot read the filter {filter:?}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // The default prints to standard error what cannot be written there, and panics.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => log.try_init(),

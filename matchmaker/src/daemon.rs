@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::registry::{Caller, ConnectionKey, Principal};
-use crate::service::MatchmakerService;
+use crate::service::{MatchmakerService, WeakService};
 use crate::store::{MemoryStore, Store};
 
 /// A running matchmaker, in this process. Dropping it stops it at once.
@@ -62,14 +62,18 @@ impl Daemon {
             .await
             .map_err(|error| Error::new(Code::Io, "cannot load the store").with_source(error))?;
         // The service asks who calls only while it handles a call, and none comes before this.
-        let _ = callers.service.set(service.clone());
+        let _ = callers.service.set(service.downgrade());
 
         let mut limits = rpc_core::Limits::default();
         limits.calls = Self::CALLS_MAX;
         let mut builder = Server::builder()
             .service(MatchmakerServer::new(service.clone()))
             .limits(limits)
-            .connections_max(Self::CONNECTIONS_MAX);
+            .connections_max(Self::CONNECTIONS_MAX)
+            // Each name that a process follows is a connection, and on one host all are one peer.
+            .connections_per_peer_max(Self::CONNECTIONS_MAX)
+            // Watches are calls that wait, and must not keep a renewal out.
+            .calls_max(Self::CONNECTIONS_MAX * Self::CALLS_MAX as usize);
         for address in config.listen {
             builder = builder.listen(address);
         }
@@ -138,7 +142,7 @@ impl Drop for Ticker {
 /// Knows who makes the call that is being handled, and tells the service when a caller is gone.
 #[derive(Clone, Default)]
 struct Callers {
-    service: Arc<OnceLock<MatchmakerService>>,
+    service: Arc<OnceLock<WeakService>>,
     /// Connections whose end is being waited for.
     attended: Arc<Mutex<HashSet<u64>>>,
 }
@@ -147,7 +151,10 @@ impl Callers {
     fn current(&self) -> Caller {
         let context = Context::current();
         let connection = context.connection_id().unwrap_or_default();
-        self.attend(&context, connection);
+        // A call from within this process has no connection that could end.
+        if context.connection_id().is_some() {
+            self.attend(&context, connection);
+        }
         let key = ConnectionKey(connection);
         let Some(peer) = context.peer() else {
             return Caller::local(Principal::named("process"), key);
@@ -188,9 +195,16 @@ impl Callers {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .remove(&connection);
-            if let Some(service) = callers.service.get() {
-                service.connection_closed(ConnectionKey(connection));
-            }
+            let closed = || {
+                if let Some(service) = callers.service.get().and_then(WeakService::upgrade) {
+                    service.connection_closed(ConnectionKey(connection));
+                }
+            };
+            closed();
+            // A handler that was running on another thread may have bound a lease meanwhile.
+            const STRAGGLERS: Duration = Duration::from_millis(100);
+            tokio::time::sleep(STRAGGLERS).await;
+            closed();
         });
     }
 }

@@ -17,7 +17,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rpc_core::discovery::matchmaker::{
@@ -52,6 +52,17 @@ const STORE_RETRY: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct MatchmakerService {
     shared: Arc<Shared>,
+}
+
+/// A handle that keeps nothing alive: the service itself holds the function that says who calls.
+#[derive(Clone)]
+pub(crate) struct WeakService(Weak<Shared>);
+
+impl WeakService {
+    pub(crate) fn upgrade(&self) -> Option<MatchmakerService> {
+        let shared = self.0.upgrade()?;
+        Some(MatchmakerService { shared })
+    }
 }
 
 struct Shared {
@@ -89,7 +100,7 @@ impl MatchmakerService {
     ) -> Result<Self, StoreError> {
         let contents = store.load().await?;
         let desk = Desk {
-            watches: Watches::new(limits.watches_per_connection),
+            watches: Watches::new(limits.watches_per_connection, limits.watches_total),
             registry: Registry::new(contents, limits, fastrand::u64(..), now()),
             unconfirmed: VecDeque::new(),
         };
@@ -159,6 +170,10 @@ impl MatchmakerService {
         found
     }
 
+    pub(crate) fn downgrade(&self) -> WeakService {
+        WeakService(Arc::downgrade(&self.shared))
+    }
+
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.shared
             .desk
@@ -221,6 +236,8 @@ impl Matchmaker for MatchmakerService {
             let mut desk = self.desk();
             let change = desk.registry.deregister(now(), &caller, lease, revision)?;
             desk.publish(change);
+            // If this call is dropped, somebody else has to commit.
+            self.shared.wake.notify_one();
             desk.registry.position()
         };
         // All of it, because the change may be that of an earlier attempt.
@@ -297,6 +314,8 @@ impl Desk {
     /// Queues changes for the store and wakes the watches that they concern.
     fn publish(&mut self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
+            // First of all: whatever a log does, the store must not miss a change.
+            self.unconfirmed.push_back(change.clone());
             let (instance, revision) = (change.instance, change.revision);
             match &change.action {
                 Action::Put(record) => tracing::info!(
@@ -311,7 +330,6 @@ impl Desk {
             for waker in self.watches.woken(&change) {
                 waker.notify_one();
             }
-            self.unconfirmed.push_back(change);
         }
     }
 

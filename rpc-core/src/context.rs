@@ -96,18 +96,35 @@ impl Context {
     /// gone. A handler is dropped then by itself at its next `.await`; one that computes for long
     /// without awaiting asks here.
     pub fn is_cancelled(&self) -> bool {
-        self.inner
+        let inner = &self.inner;
+        inner
             .cancellation
             .as_ref()
             .is_some_and(Cancellation::is_cancelled)
+            || inner.deadline.is_some_and(|deadline| now() >= deadline)
+            || inner
+                .link
+                .as_ref()
+                .is_some_and(|link| link.closed().is_cancelled())
     }
 
     /// Waits until nobody waits for the call any more; for ever in a root. Cancel safe.
     pub async fn cancelled(&self) {
-        match &self.inner.cancellation {
-            Some(cancellation) => cancellation.cancelled().await,
-            None => std::future::pending().await,
-        }
+        // The cancellation of a call that was answered never fires; its deadline and the end of its
+        // connection still come.
+        let aborted = async {
+            match &self.inner.cancellation {
+                Some(cancellation) => cancellation.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        let late = async {
+            match self.inner.deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        race(race(aborted, self.disconnected()), late).await;
     }
 
     /// Who called: address and identity (uid, gid and pid on Unix sockets); `None` in a root.
@@ -153,6 +170,7 @@ impl Context {
     }
 
     /// This context with at most `allowed` left, for [`scope`](Self::scope).
+    #[must_use = "the context itself is not changed"]
     pub fn with_time_left(&self, allowed: Duration) -> Self {
         let limit = now().checked_add(allowed);
         let deadline = [self.inner.deadline, limit].into_iter().flatten().min();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{BlobRef, Budget, CodecId};
 use crate::error::{Code, Error, Executed};
 use crate::fnv::Fnv;
-use crate::shape::MethodShape;
+use crate::shape::{MethodShape, Shape};
 use crate::wire::Reply;
 
 /// A service that a server can offer. `#[service]` implements it for the `..Server` struct of a
@@ -136,7 +136,12 @@ impl Method {
 
     fn probed(&self) -> &(MethodShape, u64) {
         self.shape.get_or_init(|| {
-            let shape = (self.probe)();
+            // It runs the user's `Deserialize`, and in a server outside of any handler.
+            let shape = std::panic::catch_unwind(self.probe).unwrap_or_else(|_| MethodShape {
+                arguments: vec![Shape::Opaque; self.arguments.len()],
+                returns: Shape::Opaque,
+                error: None,
+            });
             let fingerprint = shape.fingerprint();
             (shape, fingerprint)
         })

@@ -271,8 +271,14 @@ async fn a_matchmaker_that_stands_still_stops_no_calls_and_is_named_by_who_needs
         tokio::task::yield_now().await;
     }
     let error = unknown.await.unwrap().unwrap_err();
-    assert!(error.to_string().contains(matchmaker.address()), "{error}");
-    assert!(error.to_string().contains("the matchmaker at"), "{error}");
+    assert_eq!(error.address(), Some(matchmaker.address()));
+    assert!(std::error::Error::source(&error).is_some());
+    assert!(
+        error
+            .to_string()
+            .contains("the matchmaker cannot be reached"),
+        "{error}"
+    );
     matchmaker.process().resume();
     client(&matchmaker).await.echo(1).await.unwrap();
 }

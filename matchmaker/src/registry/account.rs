@@ -20,6 +20,8 @@ pub struct Limits {
     pub value_bytes: usize,
     /// Open watches on one connection: 256. A client opens one for each service that it calls.
     pub watches_per_connection: usize,
+    /// Watches that may wait at a time, of all connections.
+    pub watches_total: usize,
     /// The lease of who asks for none in particular.
     pub ttl_default: Duration,
     /// The shortest lease; less is raised to it.
@@ -35,6 +37,7 @@ impl Default for Limits {
             names_total: 100_000,
             value_bytes: 4 * 1024,
             watches_per_connection: 256,
+            watches_total: 100_000,
             ttl_default: LEASE_TTL_DEFAULT,
             ttl_min: LEASE_TTL_MIN,
             ttl_max: LEASE_TTL_MAX,

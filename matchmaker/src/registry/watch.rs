@@ -24,17 +24,19 @@ pub struct Watches<W> {
     by_name: HashMap<String, BTreeMap<WatchId, W>>,
     by_connection: HashMap<ConnectionKey, usize>,
     per_connection_max: usize,
+    total_max: usize,
 }
 
 impl<W> Watches<W> {
-    /// No watches; each connection may open `per_connection_max`.
-    pub fn new(per_connection_max: usize) -> Self {
+    /// No watches; each connection may open `per_connection_max`, and all together `total_max`.
+    pub fn new(per_connection_max: usize, total_max: usize) -> Self {
         Self {
             opened: 0,
             by_id: HashMap::new(),
             by_name: HashMap::new(),
             by_connection: HashMap::new(),
             per_connection_max,
+            total_max,
         }
     }
 
@@ -45,6 +47,9 @@ impl<W> Watches<W> {
         name: &str,
         waker: W,
     ) -> Result<WatchId, RegistryError> {
+        if self.by_id.len() >= self.total_max {
+            return Err(quota("watches", self.total_max));
+        }
         let count = self.by_connection.entry(connection).or_default();
         if *count >= self.per_connection_max {
             if *count == 0 {
@@ -119,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_change_wakes_the_watches_of_its_names_only() {
-        let mut watches = Watches::new(256);
+        let mut watches = Watches::new(256, 1000);
         for (name, waker) in [("A", "a1"), ("B", "b"), ("A", "a2"), ("missing", "m")] {
             watches.open(ConnectionKey(1), name, waker).unwrap();
         }
@@ -132,7 +137,7 @@ mod tests {
 
     #[test]
     fn row_39_watches_are_counted_by_connection() {
-        let mut watches = Watches::new(2);
+        let mut watches = Watches::new(2, 100);
         let first = watches.open(ConnectionKey(1), "A", ()).unwrap();
         watches.open(ConnectionKey(1), "A", ()).unwrap();
         assert_eq!(
@@ -151,7 +156,7 @@ mod tests {
 
     #[test]
     fn closed_watches_leave_nothing_behind() {
-        let mut watches = Watches::new(256);
+        let mut watches = Watches::new(256, 1000);
         for n in 0..100 {
             let id = watches
                 .open(ConnectionKey(n), &format!("x{n}"), ())
@@ -160,5 +165,19 @@ mod tests {
         }
         assert!(watches.is_empty() && watches.by_name.is_empty());
         assert!(watches.by_connection.is_empty());
+    }
+
+    #[test]
+    fn all_connections_together_have_a_limit() {
+        let mut watches = Watches::new(2, 3);
+        for connection in [1, 1, 2] {
+            watches
+                .open(ConnectionKey(connection), "Calculator", ())
+                .unwrap();
+        }
+        let refused = watches
+            .open(ConnectionKey(3), "Calculator", ())
+            .unwrap_err();
+        assert_eq!(refused, quota("watches", 3));
     }
 }

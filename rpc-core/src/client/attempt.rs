@@ -76,6 +76,8 @@ impl Plan {
             Err(error) => return Reply::Failure(self.place(error.clone(), 1)),
         };
         let mut attempt = 1;
+        // What is known of the attempts before the last one.
+        let mut executed = Executed::No;
         loop {
             let (error, elsewhere) = match self.attempt(&payload).await {
                 Ok(reply) => {
@@ -87,17 +89,24 @@ impl Plan {
                 Err(failure) => failure,
             };
             let error = self.place(error, attempt);
+            if error.executed() != Executed::No {
+                executed = error.executed();
+            }
+            let failed = |error: Error| Reply::Failure(error.with_executed(executed));
             if attempt >= retry::ATTEMPTS_MAX
                 || !retry::is_worthwhile(&error, self.method.idempotent)
                 || !(retry::is_free(&error) || self.channel.retries().withdraw(now()))
             {
-                return Reply::Failure(error);
+                return failed(error);
             }
             attempt += 1;
             if !elsewhere {
                 let wait = retry::wait(attempt, &error);
-                if now() + wait >= self.deadline {
-                    return Reply::Failure(error);
+                if now()
+                    .checked_add(wait)
+                    .is_none_or(|then| then >= self.deadline)
+                {
+                    return failed(error);
                 }
                 tokio::time::sleep(wait).await;
             }
@@ -135,7 +144,8 @@ impl Plan {
     async fn acquire(&self) -> Result<Link, Error> {
         let acquired = self.channel.target().acquire();
         match tokio::time::timeout_at(self.deadline.into(), acquired).await {
-            Ok(result) => result,
+            // Whatever ran on the way to a connection, this call did not.
+            Ok(result) => result.map_err(|error| error.with_executed(Executed::No)),
             Err(_) => Err(Error::new(
                 Code::DeadlineExceeded,
                 "the time allowed to the call was over before there was a connection",

@@ -18,7 +18,9 @@ use crate::service::{BoxFuture, Method};
 /// A cloneable handle to the place where a client's calls go.
 ///
 /// Calls made through one channel and its clones share connections, the table of calls in flight
-/// and the budget for retries. Everything that is not a method of the trait hangs on it, so that a
+/// and the budget for retries. A connection lives on the runtime on which it was first used, which
+/// must keep running while calls are made, because that is where deadlines are kept. Everything
+/// that is not a method of the trait hangs on it, so that a
 /// client's own names stay free.
 #[derive(Clone)]
 pub struct Channel {
@@ -164,7 +166,10 @@ impl Target for Established {
     }
 
     fn acquire(&self) -> BoxFuture<Result<Link, Error>> {
-        let gone = Error::new(Code::Disconnected, "the caller's connection has ended");
+        let gone = Error::new(
+            Code::Disconnected,
+            "the caller's connection takes no more calls",
+        );
         Box::pin(std::future::ready(self.ready().ok_or(gone)))
     }
 

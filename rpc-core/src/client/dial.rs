@@ -188,7 +188,7 @@ impl Drop for Attempt {
         if !self.over {
             self.finish(Err(Error::new(
                 Code::Cancelled,
-                "the runtime that dialled was shut down",
+                "the dial was dropped, with its runtime or by a panic",
             )));
         }
     }
@@ -247,6 +247,10 @@ impl Target for Dialer {
                 let begin = state.backoff.as_ref().map(|(_, until)| *until);
                 match &mut state.dialling {
                     Some(waiters) => {
+                        // Who gave up is forgotten, now and then.
+                        if waiters.len() % 1024 == 1023 {
+                            waiters.retain(|waiter| !waiter.is_closed());
+                        }
                         waiters.push(waiter);
                         (waiting, None)
                     }
@@ -262,7 +266,7 @@ impl Target for Dialer {
             waiting.await.unwrap_or_else(|_| {
                 Err(Error::new(
                     Code::Cancelled,
-                    "the runtime that dialled was shut down",
+                    "the dial was dropped, with its runtime or by a panic",
                 ))
             })
         })

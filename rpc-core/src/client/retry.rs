@@ -47,7 +47,7 @@ pub(super) fn wait(next: u32, error: &Error) -> Duration {
     let jittered = doubled.min(WAIT_MAX).mul_f64(fastrand::f64());
     error
         .retry_after()
-        .map_or(jittered, |asked| asked + jittered)
+        .map_or(jittered, |asked| asked.saturating_add(jittered))
 }
 
 /// What a channel may spend on retries: a tenth of its calls, and ten a second besides, so that

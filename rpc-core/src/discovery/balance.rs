@@ -125,10 +125,9 @@ impl Table {
         let forgot = state.epoch.is_some_and(|epoch| epoch != snapshot.epoch);
         let mut members: Vec<Arc<Member>> = Vec::new();
         for instance in &snapshot.instances {
-            let known = state
-                .members
-                .iter()
-                .find(|member| member.instance == instance.instance);
+            let known = state.members.iter().find(|member| {
+                member.instance == instance.instance && member.endpoints == instance.endpoints
+            });
             match known {
                 Some(member) => {
                     member.listed();
@@ -170,7 +169,13 @@ impl Table {
                 Dialer::new(connector, Arc::clone(&self.options), expected)
             })
             .collect();
-        (!dialers.is_empty()).then(|| Arc::new(Member::new(instance.instance, dialers)))
+        (!dialers.is_empty()).then(|| {
+            Arc::new(Member::new(
+                instance.instance,
+                instance.endpoints.clone(),
+                dialers,
+            ))
+        })
     }
 
     /// The less busy of two random members that are not set aside; of any two if all are.
@@ -219,9 +224,13 @@ impl Table {
             .cloned()
     }
 
-    fn has_fit(&self) -> bool {
+    /// Whether another member than the one behind `link` may be tried now.
+    fn has_fit_besides(&self, link: &Link) -> bool {
         let now = now();
-        self.lock().members.iter().any(|member| member.is_fit(now))
+        self.lock()
+            .members
+            .iter()
+            .any(|member| member.is_fit(now) && !member.owns(link))
     }
 
     /// Waits until there is something to choose from, or a reason why there is not.
@@ -308,7 +317,7 @@ impl Target for Balance {
                 member.set_aside();
             }
         }
-        (lost || error.code() == Code::Overloaded) && self.table.has_fit()
+        (lost || error.code() == Code::Overloaded) && self.table.has_fit_besides(link)
     }
 
     fn address(&self) -> Arc<str> {

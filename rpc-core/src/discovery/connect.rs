@@ -164,6 +164,7 @@ impl ChannelBuilder {
                 };
                 let said = daemon.map(|at| Ok(Address::Tcp(at))).or(self.matchmaker);
                 let matchmaker = daemon::place(daemon::address(said)?)?;
+                matchmaker.connector()?;
                 let mut query = Query::new(name);
                 query.version_requirement = self.version;
                 Channel::new(

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::matchmaker::InstanceId;
+use super::matchmaker::{Endpoint, InstanceId};
 use crate::client::Target as _;
 use crate::client::dial::Dialer;
 use crate::driver::{Link, now};
@@ -12,6 +12,8 @@ use crate::error::{Code, Error};
 /// One instance, as long as the matchmaker lists it or has merely forgotten it.
 pub(super) struct Member {
     pub(super) instance: InstanceId,
+    /// As registered: whoever registers others is reached by new connections.
+    pub(super) endpoints: Vec<Endpoint>,
     /// One for each address that this process can reach, the nearest first.
     dialers: Vec<Dialer>,
     health: Mutex<Health>,
@@ -35,9 +37,14 @@ impl Member {
     const ASIDE_MIN: Duration = Duration::from_secs(1);
     const ASIDE_MAX: Duration = Duration::from_secs(30);
 
-    pub(super) fn new(instance: InstanceId, dialers: Vec<Dialer>) -> Self {
+    pub(super) fn new(
+        instance: InstanceId,
+        endpoints: Vec<Endpoint>,
+        dialers: Vec<Dialer>,
+    ) -> Self {
         Self {
             instance,
+            endpoints,
             dialers,
             health: Mutex::default(),
         }
@@ -114,7 +121,11 @@ impl Member {
             return;
         }
         let connecting = Connecting(Arc::clone(self));
-        tokio::spawn(async move {
+        // A call that is polled outside of a runtime uses what is connected already.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
             // The failure is told to whoever asks next.
             let _ = connecting.0.acquire().await;
         });

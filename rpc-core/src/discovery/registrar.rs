@@ -66,6 +66,7 @@ impl Registrar {
     /// An address is invalid, or the matchmaker refuses what is registered.
     async fn start(offering: Offering, wish: RegistrationWish) -> Result<Self, Error> {
         let matchmaker = daemon::place(daemon::address(wish.matchmaker)?)?;
+        matchmaker.connector()?;
         let here = host::id();
         let endpoints = if wish.advertise.is_empty() {
             endpoint::offered(&offering.addresses, &here)
@@ -142,6 +143,9 @@ struct Entry {
 }
 
 impl Keeper {
+    /// Renewals are at least so far apart, whatever a matchmaker grants.
+    const RENEWAL_MIN: Duration = Duration::from_millis(100);
+
     async fn run(mut self, mut stopped: watch::Receiver<bool>) {
         let mut entry = None;
         let stop = async {
@@ -192,7 +196,11 @@ impl Keeper {
                 Err(CallError::Rpc(error)) => return Err(away(error)),
                 Err(CallError::Service(RegistryError::StaleIncarnation { current })) => {
                     self.registration.incarnation = current.saturating_add(1);
+                    tokio::time::sleep(backoff.next()).await;
                     continue;
+                }
+                Err(CallError::Service(busy @ RegistryError::Unavailable { .. })) => {
+                    return Err(away(Error::new(Code::Overloaded, busy.to_string())));
                 }
                 Err(CallError::Service(refusal)) => {
                     let text =
@@ -219,6 +227,7 @@ impl Keeper {
                 // A third of the lease leaves room for two failures; the jitter keeps a fleet that
                 // started together apart.
                 let pause = ttl.div_f64(3.0).mul_f64(0.8 + 0.4 * fastrand::f64());
+                let pause = pause.max(Self::RENEWAL_MIN);
                 match race(link.closed().cancelled(), tokio::time::sleep(pause)).await {
                     Either::First(()) => {
                         let gone = Error::new(Code::Disconnected, "the connection has ended");

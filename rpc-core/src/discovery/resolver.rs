@@ -7,6 +7,7 @@ use super::balance::Table;
 use super::daemon::{self, Backoff};
 use super::matchmaker::{MatchmakerClient, Query};
 use crate::client::Channel;
+use crate::driver::now;
 use crate::error::{CallError, Code, Error};
 use crate::transport::Address;
 
@@ -44,7 +45,10 @@ async fn session(
     let client = MatchmakerClient::new(Channel::over(link));
     let watching = client.with_deadline(WATCH + MARGIN);
     let mut position = None;
+    // An answer without news comes after a wait, but at once from a matchmaker that is leaving.
+    const PAUSE: Duration = Duration::from_millis(100);
     loop {
+        let asked = now();
         let answer = match position {
             // The first answer comes at once, so that a matchmaker which hangs is noticed soon.
             None => client.watch(query, None, Duration::ZERO).await,
@@ -58,7 +62,12 @@ async fn session(
             return Ok(());
         };
         backoff.reset();
+        let news = position != Some(snapshot.position());
         position = Some(snapshot.position());
         table.update(snapshot);
+        drop(table);
+        if !news && now().saturating_duration_since(asked) < PAUSE {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }

@@ -149,9 +149,6 @@ impl Driver {
             }
         }
         self.peer_gone |= matches!(read, Poll::Ready(Ok(0) | Err(_)));
-        if self.stall.take_if(|stall| now >= *stall).is_some() {
-            state.proto.close(Fault::Stalled(self.limits.write_stall));
-        }
         if state.proto.poll_timeout().is_some_and(|due| now >= due) {
             state.proto.handle_timeout(now);
         }
@@ -302,7 +299,16 @@ impl Driver {
                     self.discard();
                     return true;
                 }
-                Poll::Pending => break,
+                Poll::Pending => {
+                    // Only now: a process that was stopped itself finds the time over, and a peer
+                    // that has been reading all the while.
+                    if self.stall.take_if(|stall| now >= *stall).is_some() {
+                        let fault = Fault::Stalled(self.limits.write_stall);
+                        self.shared.lock().proto.close(fault);
+                        return true;
+                    }
+                    break;
+                }
             }
         }
         if moved {

@@ -35,7 +35,7 @@ pub(super) async fn run(
     );
     let mut handler = Contained::new(method, move || service.call(request));
     let running = context.scope(poll_fn(|cx| handler.poll(cx)));
-    let reply = match race(context.cancelled(), running).await {
+    let reply = match race(call.cancellation.cancelled(), running).await {
         Either::First(()) => None,
         Either::Second(reply) => Some(reply),
     };

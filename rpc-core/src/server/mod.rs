@@ -55,7 +55,8 @@ fn no_signals(error: std::io::Error) -> Error {
 }
 
 /// A running server. Dropping it stops it at once: all connections close and all handlers are
-/// dropped. [`shutdown`](Self::shutdown) lets them finish.
+/// dropped. Its addresses are free once the runtime has dropped the listeners, soon after.
+/// [`shutdown`](Self::shutdown) lets the calls finish, and the addresses are free when it returns.
 #[must_use = "dropping a server stops it"]
 pub struct Server {
     addresses: Vec<String>,
