@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 use rpc_core::discovery::matchmaker::{Instance, MatchmakerClient, Position, RegistryError};
+use rpc_core::signal::ShutdownSignals;
 use rpc_core::{CallError, Channel, Code, Error};
 
 use crate::cli::{Cli, Command, Exit, ResolveArgs, ServeArgs};
@@ -58,6 +59,15 @@ impl Failure {
     }
 }
 
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self {
+            exit: Exit::Failure,
+            error,
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::new(Exit::of_code(error.code()), error)
@@ -94,12 +104,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 async fn serve(args: &ServeArgs) -> Result<(), Failure> {
-    let failed = |error| Failure::new(Exit::Failure, error);
-    start_logging(&args.log, args.log_format).map_err(failed)?;
-    let config = Config::from_args(args).map_err(|error| Failure {
-        exit: Exit::Failure,
-        error,
-    })?;
+    start_logging(&args.log, args.log_format)?;
+    let config = Config::from_args(args)?;
+    let signals = ShutdownSignals::new().context("cannot listen to signals")?;
     let daemon = Daemon::start(config).await.map_err(|error| {
         let exit = Exit::of_code(error.code());
         let in_use = error.code() == Code::InUse;
@@ -120,7 +127,10 @@ async fn serve(args: &ServeArgs) -> Result<(), Failure> {
             "try: cargo run --example calculator_server, then matchmaker list"
         );
     }
-    daemon.run_until_signal().await?;
+    daemon
+        .run_until(signals)
+        .await
+        .context("cannot wait for signals")?;
     Ok(())
 }
 
@@ -176,11 +186,6 @@ fn print(text: &str) -> Result<(), Failure> {
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written
-            .context("cannot write to standard output")
-            .map_err(|error| Failure {
-                exit: Exit::Failure,
-                error,
-            }),
+        written => Ok(written.context("cannot write to standard output")?),
     }
 }

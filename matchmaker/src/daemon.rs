@@ -1,6 +1,7 @@
 //! The daemon: the service behind a server, with time passing.
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -111,21 +112,17 @@ impl Daemon {
         finished
     }
 
-    /// Runs until SIGINT or SIGTERM, then [shuts down](Self::shutdown); a second signal stops at
-    /// once.
+    /// Runs until the first of `signals`, then [shuts down](Self::shutdown); a second one stops at
+    /// once. Listen to the signals before the daemon starts: who sees it listen may stop it right
+    /// away.
     ///
     /// # Errors
     /// The system cannot report signals.
-    pub async fn run_until_signal(self) -> Result<(), Error> {
-        let cannot = |error| Error::new(Code::Io, "cannot wait for signals").with_source(error);
-        let mut signals = ShutdownSignals::new().map_err(cannot)?;
-        let signal = signals.recv().await.map_err(cannot)?;
-        tracing::info!(%signal, "draining");
-        tokio::select! {
-            _ = self.shutdown(DRAIN_GRACE) => {}
-            _ = signals.recv() => tracing::warn!("a second signal: stopping at once"),
-        }
-        Ok(())
+    pub async fn run_until(self, signals: ShutdownSignals) -> io::Result<()> {
+        signals
+            .drain(|| self.shutdown(DRAIN_GRACE))
+            .await
+            .map(|_| ())
     }
 }
 

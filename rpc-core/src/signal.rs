@@ -12,6 +12,8 @@ use std::pin::pin;
 #[cfg(unix)]
 use std::task::Poll;
 
+use crate::race::{Either, race};
+
 /// A request of the system, or of the person at the terminal, to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -90,6 +92,27 @@ impl ShutdownSignals {
         }
         #[cfg(not(unix))]
         std::future::pending().await
+    }
+
+    /// Waits for the first signal, then runs `drain` to its end, or until a second signal means
+    /// "now" and drops it. What `drain` returned, or `None` if it was dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv); `drain` has not begun then.
+    pub async fn drain<F: Future>(
+        mut self,
+        drain: impl FnOnce() -> F,
+    ) -> io::Result<Option<F::Output>> {
+        let signal = self.recv().await?;
+        tracing::info!(%signal, "draining");
+        match race(drain(), self.recv()).await {
+            Either::First(output) => Ok(Some(output)),
+            Either::Second(_) => {
+                tracing::warn!("a second signal: stopping at once");
+                Ok(None)
+            }
+        }
     }
 }
 

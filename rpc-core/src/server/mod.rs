@@ -23,7 +23,6 @@ use tokio::task::JoinHandle;
 use crate::cancellation::Cancellation;
 use crate::driver::now;
 use crate::error::{Code, Error};
-use crate::race::{Either, race};
 use crate::service::Service;
 use crate::signal::ShutdownSignals;
 use crate::transport::IntoAddress;
@@ -137,15 +136,10 @@ impl Server {
             .await
     }
 
-    async fn run_until(self, mut signals: ShutdownSignals) -> Result<(), Error> {
-        let signal = signals.recv().await.map_err(no_signals)?;
-        tracing::info!(%signal, calls = self.calls(), "draining");
-        match race(self.shutdown(DRAIN_GRACE), signals.recv()).await {
-            Either::First(true) => {}
-            Either::First(false) => {
-                tracing::warn!("the grace time is over; the calls still running were dropped");
-            }
-            Either::Second(_) => tracing::warn!("a second signal: stopping at once"),
+    async fn run_until(self, signals: ShutdownSignals) -> Result<(), Error> {
+        let drained = signals.drain(|| self.shutdown(DRAIN_GRACE)).await;
+        if drained.map_err(no_signals)? == Some(false) {
+            tracing::warn!("the grace time is over; the calls still running were dropped");
         }
         Ok(())
     }
