@@ -1,11 +1,12 @@
 //! Many calls at once: every answer is the right one, whatever happens to its neighbours.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rpc_core::{Code, Executed, Limits, Server, service};
 use support::work::WorkClient;
-use support::{LIMIT, within};
-use tokio::sync::Barrier;
+use support::{LIMIT, eventually, within};
+use tokio::sync::{Barrier, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::STAGE;
@@ -216,4 +217,57 @@ async fn a_call_that_is_too_large_fails_alone_and_before_it_is_sent() {
         (Code::TooLarge, Executed::No)
     );
     assert_eq!(work.who().await.unwrap().connection, before);
+}
+
+/// Keeps its requests until it is told to let go.
+#[service]
+trait Store {
+    async fn keep(&self, body: &[u8]) -> u64;
+}
+
+struct Shelf(Arc<Semaphore>);
+
+impl Store for Shelf {
+    async fn keep(&self, body: &[u8]) -> u64 {
+        let _go = self.0.acquire().await;
+        body.len() as u64
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_holds_too_much_refuses_more_at_once_and_recovers() {
+    const BODY: usize = 600 * 1024;
+    let go = Arc::new(Semaphore::new(0));
+    let server = Server::builder()
+        .service(StoreServer::new(Shelf(Arc::clone(&go))))
+        .buffers_max(2 * BODY + BODY / 2)
+        .listen("tcp://127.0.0.1:0")
+        .start()
+        .await
+        .unwrap();
+    let address = &server.addresses()[0];
+    let body = vec![7; BODY];
+    let mut kept = JoinSet::new();
+    for number in 1..=3 {
+        let store = StoreClient::connect(address).await.unwrap();
+        let call = store.keep(&body);
+        kept.spawn(async move { (store, call.await) });
+        eventually("the call runs", LIMIT, || {
+            (server.calls() == number).then_some(())
+        });
+    }
+    // Three bodies are over the limit, whoever sent them.
+    let other = StoreClient::connect(address).await.unwrap();
+    let error = within("a refusal", LIMIT, other.keep(&[1]))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.code(), error.executed()),
+        (Code::Overloaded, Executed::No)
+    );
+    go.add_permits(10);
+    for (_, answer) in within("the kept calls end", LIMIT, kept.join_all()).await {
+        assert_eq!(answer, Ok(BODY as u64));
+    }
+    assert_eq!(within("an answer", LIMIT, other.keep(&[1])).await, Ok(1));
 }

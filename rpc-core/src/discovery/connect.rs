@@ -145,7 +145,12 @@ impl ChannelBuilder {
     pub fn connect_lazy(self) -> Result<Channel, Error> {
         let mut options = self.options;
         if !self.callbacks.is_empty() {
-            let router = Router::new(self.callbacks, ServerBuilder::CALLS_MAX, options.limits)?;
+            let router = Router::new(
+                self.callbacks,
+                ServerBuilder::CALLS_MAX,
+                ServerBuilder::BUFFERS_MAX,
+                options.limits,
+            )?;
             options.handler = Some(Arc::new(router));
         }
         let options = Arc::new(options);

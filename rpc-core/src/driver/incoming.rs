@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::gauge::Gauge;
 use super::link::Link;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error, Executed};
@@ -15,6 +16,9 @@ use crate::wire::{Reply, RequestHead};
 pub(crate) trait Handler: Send + Sync + 'static {
     /// Starts the call and returns at once; its reply goes to [`Incoming::respond`].
     fn start(&self, call: Incoming);
+
+    /// Where connections say how much they hold for their peers.
+    fn gauge(&self) -> &Gauge;
 }
 
 /// A call of the peer's, on its way to a handler. Dropping it answers with an internal error, so

@@ -6,12 +6,14 @@
 //! Everything that is true of a connection is said in [`crate::proto`]; this folder only moves bytes
 //! and wakes people.
 
+mod gauge;
 mod incoming;
 mod link;
 mod outgoing;
 mod state;
 mod task;
 
+pub(crate) use gauge::{Charge, Gauge};
 pub(crate) use incoming::{Handler, Incoming};
 pub(crate) use link::Link;
 pub(crate) use task::Driver;

@@ -12,6 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::time::Sleep;
 
+use super::gauge::Charge;
 use super::incoming::{Handler, Incoming, own};
 use super::link::Link;
 use super::now;
@@ -29,6 +30,8 @@ pub(crate) struct Driver {
     io: Box<dyn Io>,
     handler: Option<Arc<dyn Handler>>,
     limits: Limits,
+    /// What the connection holds for its peer, where somebody adds it up.
+    charge: Option<Charge>,
     inbound: BytesMut,
     outbound: VecDeque<Bytes>,
     /// Bytes in `outbound`.
@@ -82,10 +85,12 @@ impl Driver {
         limits: Limits,
     ) -> Self {
         let armed = now();
+        let charge = handler.as_ref().map(|handler| handler.gauge().charge(0));
         Self {
             shared,
             io,
             handler,
+            charge,
             limits,
             inbound: BytesMut::new(),
             outbound: VecDeque::new(),
@@ -177,6 +182,9 @@ impl Driver {
         }
         if self.unsent > 0 {
             self.stall = self.stall.or_else(|| self.stalled_at(now));
+        }
+        if let Some(charge) = &mut self.charge {
+            charge.set(state.proto.held() + self.unsent + self.inbound.len());
         }
         let due = state.proto.poll_timeout();
         state.driver = Some(cx.waker().clone());
@@ -412,87 +420,4 @@ impl Drop for Driver {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use async_trait::async_trait;
-    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-    use super::*;
-    use crate::discovery::MatchmakerClient;
-    use crate::error::{Code, Error};
-    use crate::transport::{Conduit, Connector, Peer};
-    use crate::{Channel, Limits};
-
-    /// A peer that says nothing and takes nothing; it counts how often it was offered something.
-    struct Mute(Arc<AtomicUsize>);
-
-    impl AsyncRead for Mute {
-        fn poll_read(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            _: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            Poll::Pending
-        }
-    }
-
-    impl AsyncWrite for Mute {
-        fn poll_write(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            _: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            Poll::Pending
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Pending
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Pending
-        }
-    }
-
-    struct ToMute(Arc<AtomicUsize>);
-
-    #[async_trait]
-    impl Connector for ToMute {
-        async fn connect(&self) -> Result<Conduit, Error> {
-            let io = Mute(Arc::clone(&self.0));
-            Ok(Conduit::new(io, Peer::new("mute")))
-        }
-
-        fn address(&self) -> &str {
-            "mute"
-        }
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_takes_no_bytes_is_given_up_and_costs_no_time_until_it_is_gone() {
-        let offers = Arc::new(AtomicUsize::new(0));
-        let limits = Limits {
-            write_stall: Duration::from_millis(50),
-            ..Limits::default()
-        };
-        let channel = Channel::builder_over(ToMute(Arc::clone(&offers)))
-            .limits(limits)
-            .deadline(Duration::from_millis(200))
-            .connect_lazy()
-            .unwrap();
-        let error = MatchmakerClient::new(channel).health().await.unwrap_err();
-        assert_ne!(error.code(), Code::Internal, "{error}");
-        // Drivers hold the counter too; the last words to each peer may take a second.
-        let gone = async {
-            while Arc::strong_count(&offers) > 1 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let limit = Duration::from_secs(20);
-        assert!(tokio::time::timeout(limit, gone).await.is_ok(), "it stays");
-        let offers = offers.load(Ordering::Relaxed);
-        assert!((1..200).contains(&offers), "{offers} offers");
-    }
-}
+mod tests;

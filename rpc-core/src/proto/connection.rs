@@ -408,6 +408,13 @@ impl Connection {
             && self.outbox.is_empty()
     }
 
+    /// Bytes of requests under assembly, and of replies that the peer has not taken.
+    pub(crate) fn held(&self) -> usize {
+        self.served
+            .assembling()
+            .saturating_add(self.outbox.replies())
+    }
+
     /// Calls of ours that have not ended.
     pub(crate) fn calls_in_flight(&self) -> usize {
         self.calls.in_flight().saturating_add(self.calls.queued())

@@ -245,6 +245,10 @@ impl Served {
         self.earliest
     }
 
+    pub(super) fn assembling(&self) -> usize {
+        self.assembling
+    }
+
     pub(super) fn last(&self) -> u64 {
         self.last
     }

@@ -29,6 +29,7 @@ pub struct ServerBuilder {
     connections_per_peer_max: usize,
     handshaking_max: usize,
     calls_max: usize,
+    buffers_max: usize,
     companions: Vec<Recruit>,
     pub(crate) wish: RegistrationWish,
 }
@@ -49,6 +50,9 @@ impl ServerBuilder {
     /// Calls in flight on all connections of one server: 8,192.
     pub const CALLS_MAX: usize = 8192;
 
+    /// Bytes held for the clients of one server, over all connections: 512 MiB.
+    pub const BUFFERS_MAX: usize = 512 * 1024 * 1024;
+
     pub(super) fn new() -> Self {
         Self {
             services: Vec::new(),
@@ -60,6 +64,7 @@ impl ServerBuilder {
             connections_per_peer_max: Self::CONNECTIONS_PER_PEER_MAX,
             handshaking_max: Self::HANDSHAKING_MAX,
             calls_max: Self::CALLS_MAX,
+            buffers_max: Self::BUFFERS_MAX,
             companions: Vec::new(),
             wish: RegistrationWish::default(),
         }
@@ -123,6 +128,14 @@ impl ServerBuilder {
         self
     }
 
+    /// The most bytes held for clients on all connections together: requests that arrive or run, and
+    /// replies that are not taken. While it is exceeded, calls are answered at once as overloaded and
+    /// not executed. The default is [`BUFFERS_MAX`](Self::BUFFERS_MAX).
+    pub fn buffers_max(mut self, bytes: usize) -> Self {
+        self.buffers_max = bytes;
+        self
+    }
+
     /// Something that is started with the server and told first when it stops.
     pub(crate) fn companion(
         mut self,
@@ -147,7 +160,12 @@ impl ServerBuilder {
                 .fold(service, |inner, layer| layer.layer(inner))
         };
         let services = self.services.into_iter().map(wrap).collect();
-        let router = Arc::new(Router::new(services, self.calls_max, self.limits)?);
+        let router = Arc::new(Router::new(
+            services,
+            self.calls_max,
+            self.buffers_max,
+            self.limits,
+        )?);
         let mut listeners = Vec::new();
         for address in self.addresses {
             listeners.push(address?.listen().await?);

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as TaskContext, Poll};
 
 use crate::context::Context;
-use crate::driver::{Incoming, now};
+use crate::driver::{Charge, Incoming, now};
 use crate::error::{Code, Error, Executed};
 use crate::race::{Either, race};
 use crate::service::{BoxFuture, Method, Request, Service};
@@ -140,15 +140,18 @@ fn late(reply: &Reply) -> Error {
 /// A place among the calls that a server runs at once.
 pub(super) struct Permit {
     calls: Arc<AtomicUsize>,
+    /// The bytes of its request.
+    _charge: Charge,
 }
 
 impl Permit {
-    pub(super) fn take(calls: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
+    pub(super) fn take(calls: &Arc<AtomicUsize>, max: usize, charge: Charge) -> Option<Self> {
         let taken = calls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |running| {
             (running < max).then_some(running + 1)
         });
         taken.ok().map(|_| Self {
             calls: Arc::clone(calls),
+            _charge: charge,
         })
     }
 }

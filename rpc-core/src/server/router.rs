@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::dispatch::{self, Permit};
 use crate::codec::{Budget, CodecId};
-use crate::driver::{Handler, Incoming};
+use crate::driver::{Gauge, Handler, Incoming};
 use crate::error::{Code, Error, Executed};
 use crate::limits::Limits;
 use crate::service::{Descriptor, Method, Request, Service};
@@ -20,6 +20,9 @@ pub(crate) struct Router {
     limits: Limits,
     calls: Arc<AtomicUsize>,
     calls_max: usize,
+    /// What the connections and the running calls hold.
+    gauge: Gauge,
+    buffers_max: usize,
 }
 
 /// What a shed call is told to wait: long enough for a queue of short calls to drain.
@@ -31,6 +34,7 @@ impl Router {
     pub(crate) fn new(
         services: Vec<Arc<dyn Service>>,
         calls_max: usize,
+        buffers_max: usize,
         limits: Limits,
     ) -> Result<Self, Error> {
         if services.is_empty() {
@@ -62,6 +66,8 @@ impl Router {
             limits,
             calls: Arc::default(),
             calls_max,
+            gauge: Gauge::default(),
+            buffers_max,
         })
     }
 
@@ -89,7 +95,15 @@ impl Router {
             return Err(error.with_details(method.shape().to_bytes()));
         }
         call.link.forgive();
-        let Some(permit) = Permit::take(&self.calls, self.calls_max) else {
+        if self.gauge.read() > self.buffers_max {
+            let text = format!(
+                "the server holds {} bytes for its clients, its limit",
+                self.buffers_max
+            );
+            return Err(Error::new(Code::Overloaded, text).with_retry_after(RETRY_AFTER));
+        }
+        let charge = self.gauge.charge(call.payload.len());
+        let Some(permit) = Permit::take(&self.calls, self.calls_max, charge) else {
             let text = format!("the server runs {} calls, its limit", self.calls_max);
             return Err(Error::new(Code::Overloaded, text).with_retry_after(RETRY_AFTER));
         };
@@ -136,5 +150,9 @@ impl Handler for Router {
             }
             Err(error) => call.respond(Reply::Failure(error.with_executed(Executed::No))),
         }
+    }
+
+    fn gauge(&self) -> &Gauge {
+        &self.gauge
     }
 }
