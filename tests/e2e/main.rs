@@ -1,6 +1,7 @@
 //! The whole path between real processes: what the framework promises when they register, discover,
 //! call, fall ill and die.
 
+mod attempts;
 mod calculator;
 mod cancel;
 mod discover;
