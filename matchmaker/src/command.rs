@@ -135,10 +135,17 @@ async fn serve(args: &ServeArgs) -> Result<(), Failure> {
 }
 
 async fn ask(address: &str) -> Result<MatchmakerClient, Failure> {
-    let channel = Channel::builder(address)
-        .deadline(PATIENCE)
-        .connect()
-        .await?;
+    let connected = Channel::builder(address).deadline(PATIENCE).connect().await;
+    let channel = connected.map_err(|error| {
+        let mut failure = Failure::from(error);
+        if failure.exit == Exit::Unavailable {
+            failure.error = failure.error.context(
+                "no matchmaker answers: start one with `matchmaker serve`, or say where it is with \
+                 --matchmaker",
+            );
+        }
+        failure
+    })?;
     Ok(MatchmakerClient::new(channel))
 }
 

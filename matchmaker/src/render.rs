@@ -22,7 +22,7 @@ const COLUMNS: [&str; 9] = [
     "ADDRESSES",
 ];
 
-/// How much of an instance id a table shows: enough to tell a few thousand apart.
+/// How much of the id of an instance or a host a table shows: enough to tell a few thousand apart.
 const ID_DIGITS: usize = 8;
 
 /// A table with one line for each service of each instance.
@@ -43,7 +43,10 @@ pub fn instances_table(instances: &[Instance]) -> String {
                 .chars()
                 .take(ID_DIGITS)
                 .collect(),
-            printable(instance.host.as_str()),
+            printable(instance.host.as_str())
+                .chars()
+                .take(ID_DIGITS)
+                .collect(),
             instance.pid.to_string(),
             humane(instance.age),
             humane(instance.expires_in),
