@@ -15,7 +15,7 @@ use rpc_core::discovery::MatchmakerClient;
 use rpc_core::discovery::matchmaker::{
     Endpoint, Instance, InstanceId, MatchmakerServer, Query, Registration,
 };
-use rpc_core::transport::{Conduit, Connector};
+use rpc_core::transport::{Conduit, Connector, Peer};
 use rpc_core::{
     Address, Channel, Code, Context, Descriptor, Error, Executed, Reply, Request, Server, Service,
     service,
@@ -73,6 +73,56 @@ async fn a_call_that_may_have_run_stays_a_maybe_when_its_retry_reaches_nobody() 
     assert_eq!(
         (error.code(), error.executed()),
         (Code::Refused, Executed::Maybe),
+        "{error}"
+    );
+}
+
+/// The first dial leads to the server. Every later one takes what is sent for a while, unread, and
+/// ends, as it does in the queue of a listener that is closed.
+struct Queued {
+    server: Box<dyn Connector>,
+    dialled: AtomicBool,
+}
+
+#[async_trait]
+impl Connector for Queued {
+    async fn connect(&self) -> Result<Conduit, Error> {
+        if !self.dialled.swap(true, Ordering::SeqCst) {
+            return self.server.connect().await;
+        }
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            drop(far);
+        });
+        Ok(Conduit::new(near, Peer::new("queue")))
+    }
+
+    fn address(&self) -> &str {
+        self.server.address()
+    }
+}
+
+#[tokio::test]
+async fn a_call_over_a_connection_made_again_is_not_sent_to_who_has_not_answered() {
+    let server = Server::builder()
+        .service(WorkServer::new(Worker::default()))
+        .listen("memory:attempts-queued")
+        .start();
+    let server = server.await.unwrap();
+    let address: Address = "memory:attempts-queued".parse().unwrap();
+    let channel = Channel::builder_over(Queued {
+        server: address.connector().unwrap(),
+        dialled: AtomicBool::new(false),
+    });
+    let work = WorkClient::new(channel.connect().await.unwrap());
+    assert_eq!(work.echo(1).await, Ok(1));
+    assert!(server.shutdown(LIMIT).await);
+    let error = within("the call ends", LIMIT, work.echo(2)).await;
+    let error = error.unwrap_err();
+    assert_eq!(
+        (error.code(), error.executed()),
+        (Code::Disconnected, Executed::No),
         "{error}"
     );
 }

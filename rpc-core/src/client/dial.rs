@@ -39,6 +39,8 @@ struct State {
     /// Who waits for the dial that is under way; `None` if none is.
     dialling: Option<Vec<oneshot::Sender<Result<Link, Error>>>>,
     failures: u32,
+    /// Whether there was a connection before.
+    connected_before: bool,
     /// The last failure, and when the next dial may begin.
     backoff: Option<(Error, Instant)>,
 }
@@ -149,8 +151,12 @@ impl Attempt {
             refuse: None,
         };
         let link = Link::client(conduit, *limits, opening, handler.clone());
-        if inner.expected.is_some() {
-            // Whoever answers must be the right one before any call goes there.
+        let again = inner.lock().connected_before;
+        if again || inner.expected.is_some() {
+            // Whoever answers must be the right one before any call goes there. And where a
+            // connection was lost or drained, the listener may be closing: the system then resets
+            // who is still in its queue, and calls sent along with the hello would end as maybe
+            // executed. Waiting costs one round trip for each lost connection.
             let established = link.established().await.map(|_| link);
             return self.finish(established);
         }
@@ -171,6 +177,7 @@ impl Attempt {
             Ok(link) => {
                 state.link = Some((link.clone(), now()));
                 state.backoff = None;
+                state.connected_before = true;
             }
             Err(error) => state.fail(error.clone()),
         }
