@@ -19,6 +19,9 @@ use crate::transport::Connector;
 /// one. After a failure the next dial waits: first a random part of 100 ms, then of 1.6 times more
 /// with each failure, up to 30 s. A caller waits for it if that is less than a second, and otherwise
 /// gets the last failure at once. A connection that lived for 30 s forgives all failures before it.
+///
+/// The calls of the first connection travel along with its hello; on every later one they wait for
+/// the answer, and so they do where discovery named the instance.
 #[derive(Clone)]
 pub(crate) struct Dialer {
     inner: Arc<Inner>,
