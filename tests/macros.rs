@@ -437,7 +437,7 @@ fn stubs_are_debuggable() {
 async fn call(server: &impl Service, name: &str, arguments: impl Serialize) -> Reply {
     let payload = bincode::serde::encode_to_vec(arguments, bincode::config::standard()).unwrap();
     server
-        .call(private::request(method(server, name), payload.into()))
+        .call(private::request(method(server, name), payload))
         .await
 }
 

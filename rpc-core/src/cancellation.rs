@@ -32,6 +32,11 @@ impl Cancellation {
         self.inner.waiters.notify_waiters();
     }
 
+    /// Whether somebody else holds it too.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.inner) > 1
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
         self.inner.fired.load(Ordering::Acquire)
     }

@@ -1,6 +1,6 @@
 //! What surrounds a call: how long it may take, who asks, and what travels with it.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use crate::wire::Metadata;
 
 thread_local! {
     /// The context of the call whose future is being polled on this thread.
-    static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
+    static CURRENT: Cell<Option<Context>> = const { Cell::new(None) };
 }
 
 static ROOT: LazyLock<Context> = LazyLock::new(|| Context {
@@ -56,28 +56,54 @@ struct Inner {
 impl Context {
     /// The context of the running call, or a root.
     pub fn current() -> Self {
-        CURRENT
-            .with_borrow(Option::clone)
-            .unwrap_or_else(|| ROOT.clone())
+        Self::with_current(|current| current.cloned()).unwrap_or_else(|| ROOT.clone())
     }
 
-    /// The context of a call that a peer made.
+    /// Looks at the context of the running call, if there is one, without counting one more holder. `look` must
+    /// not ask for the context, which is out of its place meanwhile.
+    pub(crate) fn with_current<R>(look: impl FnOnce(Option<&Self>) -> R) -> R {
+        CURRENT.with(|place| {
+            let current = place.take();
+            let looked = look(current.as_ref());
+            place.set(current);
+            looked
+        })
+    }
+
+    /// The context of a call that a peer made. Where `last` is that of an earlier call over the same
+    /// connection which nobody holds any more, it is used again.
     pub(crate) fn of_call(
+        last: Option<Self>,
+        link: &Link,
         deadline: Instant,
-        cancellation: Cancellation,
-        link: Link,
         metadata: Metadata,
     ) -> Self {
+        if let Some(mut context) = last {
+            let shared = context.cancellation().is_some_and(Cancellation::is_shared);
+            if let Some(inner) = Arc::get_mut(&mut context.inner).filter(|_| !shared) {
+                inner.deadline = Some(deadline);
+                if !(metadata.is_empty() && inner.metadata.is_empty()) {
+                    inner.outgoing = metadata.travelling();
+                    inner.metadata = metadata;
+                }
+                return context;
+            }
+        }
         let inner = Inner {
             deadline: Some(deadline),
-            cancellation: Some(cancellation),
-            link: Some(link),
+            cancellation: Some(Cancellation::new()),
+            link: Some(link.clone()),
             outgoing: metadata.travelling(),
             metadata,
         };
         Self {
             inner: Arc::new(inner),
         }
+    }
+
+    /// What stops the call; a root cannot be stopped.
+    pub(crate) fn cancellation(&self) -> Option<&Cancellation> {
+        self.inner.cancellation.as_ref()
     }
 
     /// When the call must be finished; `None` in a root.
@@ -186,7 +212,7 @@ impl Context {
     pub fn scope<F: Future>(&self, future: F) -> Scope<F> {
         Scope {
             future,
-            context: self.clone(),
+            context: Some(self.clone()),
         }
     }
 
@@ -216,16 +242,23 @@ impl Context {
         self.inner.link.as_ref()
     }
 
-    /// Runs `f` with this context as the current one.
-    fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
-        /// Puts the outer context back, also when `f` panics.
-        struct Restore(Option<Context>);
-        impl Drop for Restore {
+    /// Runs `f` with the context in `place` as the current one. It is moved there and back, which
+    /// costs less than to count one more who holds it.
+    pub(crate) fn enter<R>(place: &mut Option<Self>, f: impl FnOnce() -> R) -> R {
+        /// Puts both contexts back, also when `f` panics.
+        struct Restore<'a> {
+            outer: Option<Context>,
+            place: &'a mut Option<Context>,
+        }
+        impl Drop for Restore<'_> {
             fn drop(&mut self) {
-                CURRENT.replace(self.0.take());
+                *self.place = CURRENT.replace(self.outer.take());
             }
         }
-        let _restore = Restore(CURRENT.replace(Some(self.clone())));
+        let _restore = Restore {
+            outer: CURRENT.replace(place.take()),
+            place,
+        };
         f()
     }
 }
@@ -247,7 +280,8 @@ pin_project! {
     pub struct Scope<F> {
         #[pin]
         future: F,
-        context: Context,
+        // Always there, but while the future is being polled.
+        context: Option<Context>,
     }
 }
 
@@ -256,7 +290,7 @@ impl<F: Future> Future for Scope<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<F::Output> {
         let this = self.project();
-        this.context.enter(|| this.future.poll(cx))
+        Context::enter(this.context, || this.future.poll(cx))
     }
 }
 
@@ -309,8 +343,10 @@ mod tests {
     #[tokio::test]
     async fn a_panic_inside_a_scope_leaves_no_context_behind() {
         let context = Context::current().with_time_left(Duration::from_secs(5));
-        let unwound = std::panic::catch_unwind(|| context.enter(|| panic!("on purpose")));
-        assert!(unwound.is_err());
+        let mut place = Some(context);
+        let on_purpose = || Context::enter(&mut place, || panic!("on purpose"));
+        let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(on_purpose));
+        assert!(unwound.is_err() && place.is_some());
         assert_eq!(Context::current().time_left(), None);
     }
 }

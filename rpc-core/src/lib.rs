@@ -120,4 +120,4 @@ pub use rpc_macros::service;
 pub use server::{Server, ServerBuilder, serve};
 pub use service::{Descriptor, Method, MethodId, Request, Service};
 pub use transport::{Address, IntoAddress};
-pub use wire::{Metadata, Reply};
+pub use wire::{Metadata, Payload, Reply};

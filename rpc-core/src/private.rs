@@ -1,13 +1,14 @@
 //! What generated code calls. Not public API: it changes with the macro, without notice.
 
-pub use crate::service::{BoxFuture, Descriptor, Method, Request};
+pub use crate::service::{BoxFuture, BoxSlot, Descriptor, Method, Request};
 pub use crate::shape::{MethodShape, Shape};
-pub use crate::wire::Reply;
+pub use crate::wire::{Payload, Reply};
 
+use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -89,9 +90,29 @@ pub fn unimplemented(request: &Request) -> Reply {
     Reply::unimplemented(request.method())
 }
 
+/// A slot for the calls of `service`, each of which is the future that `make` makes. It hands the
+/// service back with the reply.
+pub fn slot<S, M, F>(service: Arc<S>, make: M) -> BoxSlot
+where
+    S: Send + Sync + ?Sized + 'static,
+    M: Fn(Arc<S>, Request) -> F + Send + 'static,
+    F: Future<Output = (Reply, Arc<S>)> + Send + 'static,
+{
+    crate::service::slot(service, make)
+}
+
+/// Runs one call in `slot`.
+pub fn call_in(slot: Option<BoxSlot>, request: Request) -> BoxFuture<Reply> {
+    match slot {
+        Some(slot) => crate::service::call_in(slot, request),
+        None => Box::pin(std::future::ready(unimplemented(&request))),
+    }
+}
+
 /// A request as a server would receive it, with the arguments in bincode: for tests of generated
 /// code that do without a connection.
-pub fn request(method: &'static Method, payload: Bytes) -> Request {
+pub fn request(method: &'static Method, payload: impl Into<Payload>) -> Request {
+    let payload = payload.into();
     Request {
         method,
         codec: CodecId::BINCODE,

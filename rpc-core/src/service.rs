@@ -3,16 +3,17 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use pin_project_lite::pin_project;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{BlobRef, Budget, CodecId};
 use crate::error::{Code, Error, Executed};
 use crate::fnv::Fnv;
 use crate::shape::{MethodShape, Shape};
-use crate::wire::Reply;
+use crate::wire::{Payload, Reply};
 
 /// A service that a server can offer. `#[service]` implements it for the `..Server` struct of a
 /// trait; nobody writes it by hand.
@@ -24,6 +25,100 @@ pub trait Service: Send + Sync + 'static {
     ///
     /// The future owns the service and the request; dropping it is how a call is cancelled.
     fn call(&self, request: Request) -> BoxFuture<Reply>;
+
+    /// A place in which calls run one after the other, without an allocation for each. Where there
+    /// is none, each call goes through [`call`](Self::call).
+    #[doc(hidden)]
+    fn slot(&self) -> Option<BoxSlot> {
+        None
+    }
+}
+
+/// A place in which calls of one service run, one after the other.
+///
+/// After [`start`](Self::start) it is polled until it is ready, and then, or instead, emptied. All
+/// three run the user's code and may panic.
+#[doc(hidden)]
+pub trait Slot: Send {
+    /// Puts a call in.
+    fn start(self: Pin<&mut Self>, request: Request);
+
+    /// Goes on with the call.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply>;
+
+    /// Drops what is left of the call.
+    fn empty(self: Pin<&mut Self>);
+}
+
+/// A slot that can be moved.
+#[doc(hidden)]
+pub type BoxSlot = Pin<Box<dyn Slot>>;
+
+pin_project! {
+    /// A slot for the futures that `make` makes of a service and a request. They hand the service
+    /// back with the reply, so that its holders need not be counted up and down with each call.
+    struct Reused<S: ?Sized, M, F> {
+        service: Arc<S>,
+        spare: Option<Arc<S>>,
+        make: M,
+        #[pin]
+        future: Option<F>,
+    }
+}
+
+/// A slot for the calls of `service`.
+pub(crate) fn slot<S, M, F>(service: Arc<S>, make: M) -> BoxSlot
+where
+    S: Send + Sync + ?Sized + 'static,
+    M: Fn(Arc<S>, Request) -> F + Send + 'static,
+    F: Future<Output = (Reply, Arc<S>)> + Send + 'static,
+{
+    Box::pin(Reused {
+        service,
+        spare: None,
+        make,
+        future: None,
+    })
+}
+
+impl<S, M, F> Slot for Reused<S, M, F>
+where
+    S: Send + Sync + ?Sized,
+    M: Fn(Arc<S>, Request) -> F + Send,
+    F: Future<Output = (Reply, Arc<S>)> + Send,
+{
+    fn start(self: Pin<&mut Self>, request: Request) {
+        let mut this = self.project();
+        let spare = this.spare.take();
+        let service = spare.unwrap_or_else(|| Arc::clone(this.service));
+        this.future.set(Some((this.make)(service, request)));
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+        let this = self.project();
+        match this.future.as_pin_mut() {
+            Some(future) => future.poll(cx).map(|(reply, service)| {
+                *this.spare = Some(service);
+                reply
+            }),
+            None => Poll::Pending,
+        }
+    }
+
+    fn empty(self: Pin<&mut Self>) {
+        self.project().future.set(None);
+    }
+}
+
+/// One call in a slot of its own.
+pub(crate) fn call_in(mut slot: BoxSlot, request: Request) -> BoxFuture<Reply> {
+    let mut request = Some(request);
+    Box::pin(std::future::poll_fn(move |cx| {
+        if let Some(request) = request.take() {
+            slot.as_mut().start(request);
+        }
+        slot.as_mut().poll(cx)
+    }))
 }
 
 /// A boxed future that may move between threads.
@@ -181,7 +276,7 @@ pub struct Request {
     pub(crate) codec: CodecId,
     pub(crate) budget: Budget,
     pub(crate) reply_limit: usize,
-    pub(crate) payload: Bytes,
+    pub(crate) payload: Payload,
 }
 
 impl Request {
@@ -191,7 +286,7 @@ impl Request {
     }
 
     /// The encoded arguments.
-    pub fn payload(&self) -> &Bytes {
+    pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
@@ -214,10 +309,9 @@ impl Request {
             .map_or_else(Reply::Failure, Reply::ServiceError)
     }
 
-    fn encode<T: Serialize>(&self, value: &T) -> Result<Bytes, Error> {
+    fn encode<T: Serialize>(&self, value: &T) -> Result<Payload, Error> {
         // The method has run: whatever becomes of its reply, it must not run again by itself.
-        self.codec
-            .encode(value, self.reply_limit)
+        Payload::written(|buffer| self.codec.encode_into(value, buffer, self.reply_limit))
             .map_err(|error| error.with_executed(Executed::Yes))
     }
 }

@@ -3,20 +3,18 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
-
-use bytes::Bytes;
 
 use super::channel::Channel;
 use super::retry;
 use crate::codec::{Budget, CodecId};
-use crate::driver::{Link, now};
+use crate::driver::{Link, Outgoing, now};
 use crate::error::{Code, Error, Executed};
 use crate::proto;
 use crate::service::{BoxFuture, Method};
 use crate::shape::{MethodShape, first_difference};
-use crate::wire::{Metadata, Reply};
+use crate::wire::{Metadata, Payload, Reply};
 
 /// All that is known of a call before it is sent.
 pub(crate) struct Plan {
@@ -25,7 +23,7 @@ pub(crate) struct Plan {
     pub(crate) deadline: Instant,
     pub(crate) metadata: Metadata,
     /// The encoded arguments, or why they could not be encoded.
-    pub(crate) payload: Result<Bytes, Error>,
+    pub(crate) payload: Result<Payload, Error>,
 }
 
 /// A call that was made and has no reply yet. Nothing is sent before the first poll.
@@ -35,17 +33,31 @@ pub(crate) struct Pending {
     /// [`Limits::decode_depth`](crate::Limits::decode_depth) and
     /// [`Limits::decode_memory`](crate::Limits::decode_memory).
     decode: (usize, usize),
-    run: BoxFuture<Reply>,
+    /// Until the call is over, or takes longer than one attempt.
+    plan: Option<Plan>,
+    stage: Stage,
+}
+
+/// How far a call is. Nearly all go from the first to the second and are over: there is a connection,
+/// and the first attempt succeeds. Those are not allocated for.
+enum Stage {
+    Unsent,
+    Sent(Outgoing),
+    /// Waiting for a connection, or on the way to another attempt.
+    Longer(BoxFuture<Reply>),
+    Over,
 }
 
 impl Pending {
+    #[inline]
     pub(crate) fn new(plan: Plan) -> Self {
         let options = plan.channel.options();
         Self {
             method: plan.method,
             codec: options.codec,
             decode: (options.limits.decode_depth, options.limits.decode_memory),
-            run: Box::pin(plan.run()),
+            stage: Stage::Unsent,
+            plan: Some(plan),
         }
     }
 
@@ -54,23 +66,79 @@ impl Pending {
     }
 
     /// How a reply of `length` bytes is to be decoded.
+    #[inline]
     pub(super) fn codec(&self, length: usize) -> (CodecId, Budget) {
         let (depth, memory) = self.decode;
         (self.codec, Budget::of_message(length, depth, memory))
+    }
+
+    /// Makes the first attempt, if there is a connection.
+    #[inline]
+    fn send(&mut self) {
+        let Some(plan) = &self.plan else {
+            self.stage = Stage::Over;
+            return;
+        };
+        match (&plan.payload, plan.channel.target().ready()) {
+            (Ok(payload), Some(link)) => match plan.send(payload, link) {
+                Ok(outgoing) => self.stage = Stage::Sent(outgoing),
+                Err(failure) => self.go_on(Some(failure)),
+            },
+            _ => self.go_on(None),
+        }
+    }
+
+    /// Goes on after the first attempt failed so, or because it must wait.
+    #[cold]
+    fn go_on(&mut self, first: Option<Failure>) {
+        self.stage = match self.plan.take() {
+            Some(plan) => Stage::Longer(Box::pin(plan.run(first))),
+            None => Stage::Over,
+        };
     }
 }
 
 impl Future for Pending {
     type Output = Reply;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
-        self.run.as_mut().poll(cx)
+        let this = &mut *self;
+        if matches!(this.stage, Stage::Unsent) {
+            this.send();
+        }
+        if let Stage::Sent(outgoing) = &mut this.stage {
+            let reply = ready!(Pin::new(&mut *outgoing).poll(cx));
+            let Reply::Failure(error) = reply else {
+                if let Some(plan) = &this.plan {
+                    plan.channel.retries().deposit();
+                }
+                this.stage = Stage::Over;
+                return Poll::Ready(reply);
+            };
+            let failure = this
+                .plan
+                .as_ref()
+                .map(|plan| plan.failed(outgoing.link(), error));
+            this.go_on(failure);
+        }
+        if let Stage::Longer(run) = &mut this.stage {
+            let reply = ready!(run.as_mut().poll(cx));
+            this.stage = Stage::Over;
+            return Poll::Ready(reply);
+        }
+        let error = Error::new(Code::Internal, "the call was polled after its end");
+        Poll::Ready(Reply::Failure(error))
     }
 }
 
+/// Why an attempt failed, and whether another place can be tried at once.
+type Failure = (Error, bool);
+
 impl Plan {
-    /// Makes attempts until one succeeds or no other is worth it.
-    async fn run(self) -> Reply {
+    /// Makes attempts until one succeeds or no other is worth it, from the `first` on if that has
+    /// failed already.
+    async fn run(self, mut first: Option<Failure>) -> Reply {
         let payload = match &self.payload {
             Ok(payload) => payload.clone(),
             Err(error) => return Reply::Failure(self.place(error.clone(), 1)),
@@ -79,7 +147,11 @@ impl Plan {
         // What is known of the attempts before the last one.
         let mut executed = Executed::No;
         loop {
-            let (error, elsewhere) = match self.attempt(&payload).await {
+            let outcome = match first.take() {
+                Some(failure) => Err(failure),
+                None => self.attempt(&payload).await,
+            };
+            let (error, elsewhere) = match outcome {
                 Ok(reply) => {
                     if attempt == 1 {
                         self.channel.retries().deposit();
@@ -113,32 +185,38 @@ impl Plan {
         }
     }
 
-    /// One attempt. A failure comes with whether another place can be tried at once.
-    async fn attempt(&self, payload: &Bytes) -> Result<Reply, (Error, bool)> {
-        let target = self.channel.target();
-        let link = match target.ready() {
+    /// One attempt.
+    async fn attempt(&self, payload: &Payload) -> Result<Reply, Failure> {
+        let link = match self.channel.target().ready() {
             Some(link) => link,
             None => self.acquire().await.map_err(|error| (error, false))?,
         };
+        let mut outgoing = self.send(payload, link)?;
+        match (&mut outgoing).await {
+            Reply::Failure(error) => Err(self.failed(outgoing.link(), error)),
+            reply => Ok(reply),
+        }
+    }
+
+    #[inline]
+    fn send(&self, payload: &Payload, link: Link) -> Result<Outgoing, Failure> {
         let call = proto::Call {
             method: self.method.id.0,
             fingerprint: self.method.fingerprint(),
             deadline: self.deadline,
             metadata: self.metadata.clone(),
             payload: payload.clone(),
+            token: 0,
         };
-        let reply = match link.call(call) {
-            Ok(outgoing) => outgoing.await,
-            Err(error) => Reply::Failure(error),
-        };
-        match reply {
-            Reply::Failure(error) => {
-                let error = self.explain(error).with_address(link.peer().address());
-                let elsewhere = target.failed(&link, &error);
-                Err((error, elsewhere))
-            }
-            reply => Ok(reply),
-        }
+        link.call(call)
+            .map_err(|(link, error)| self.failed(&link, error))
+    }
+
+    /// What is to be said of a failure on `link`.
+    fn failed(&self, link: &Link, error: Error) -> Failure {
+        let error = self.explain(error).with_address(link.peer().address());
+        let elsewhere = self.channel.target().failed(link, &error);
+        (error, elsewhere)
     }
 
     async fn acquire(&self) -> Result<Link, Error> {

@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::attempt::Pending;
@@ -81,7 +80,7 @@ impl<T: DeserializeOwned + 'static, E: DeserializeOwned + 'static> Future for Tr
 }
 
 impl Pending {
-    fn decode<T: DeserializeOwned + 'static>(&self, payload: &Bytes) -> Result<T, Error> {
+    fn decode<T: DeserializeOwned + 'static>(&self, payload: &[u8]) -> Result<T, Error> {
         let (codec, budget) = self.codec(payload.len());
         let decoded: Result<Blob<T>, Error> = codec.decode(payload, &budget);
         decoded

@@ -14,6 +14,7 @@ use crate::driver::{Handler, Link, now};
 use crate::error::{Code, Error};
 use crate::limits::Limits;
 use crate::service::{BoxFuture, Method};
+use crate::wire::{Metadata, Payload};
 
 /// A cloneable handle to the place where a client's calls go.
 ///
@@ -24,11 +25,16 @@ use crate::service::{BoxFuture, Method};
 /// client's own names stay free.
 #[derive(Clone)]
 pub struct Channel {
-    target: Arc<dyn Target>,
-    options: Arc<Options>,
+    inner: Arc<Inner<dyn Target>>,
     /// Overrides [`Limits::deadline`].
     deadline: Option<Duration>,
-    retries: Arc<RetryBudget>,
+}
+
+/// What the clones of a channel share, behind one pointer because every call holds it.
+struct Inner<T: ?Sized> {
+    options: Arc<Options>,
+    retries: RetryBudget,
+    target: T,
 }
 
 /// Hands out open connections.
@@ -69,10 +75,12 @@ impl Default for Options {
 impl Channel {
     pub(crate) fn new(target: impl Target, options: Arc<Options>) -> Self {
         Self {
-            target: Arc::new(target),
-            options,
+            inner: Arc::new(Inner {
+                options,
+                retries: RetryBudget::new(now()),
+                target,
+            }),
             deadline: None,
-            retries: Arc::new(RetryBudget::new(now())),
         }
     }
 
@@ -83,8 +91,8 @@ impl Channel {
 
     /// Waits until a call could go out.
     pub(crate) async fn warm_up(&self) -> Result<(), Error> {
-        if self.target.ready().is_none() {
-            self.target.acquire().await?;
+        if self.inner.target.ready().is_none() {
+            self.inner.target.acquire().await?;
         }
         Ok(())
     }
@@ -106,45 +114,48 @@ impl Channel {
 
     /// Where the calls go, for people: an address, or the name of a service.
     pub fn address(&self) -> Arc<str> {
-        self.target.address()
+        self.inner.target.address()
     }
 
     /// Encodes the arguments of a call and reads what surrounds it.
     pub(crate) fn start<A: Serialize>(&self, method: &'static Method, arguments: &A) -> Pending {
         let started = now();
-        let payload = self.options.codec.encode(arguments, Limits::MESSAGE_MAX);
-        let context = Context::current();
-        let allowed = self.deadline.unwrap_or(self.options.limits.deadline);
+        let codec = self.inner.options.codec;
+        let payload =
+            Payload::written(|buffer| codec.encode_into(arguments, buffer, Limits::MESSAGE_MAX));
+        let allowed = self.deadline.unwrap_or(self.inner.options.limits.deadline);
+        let (inherited, metadata) = Context::with_current(|context| match context {
+            Some(context) => (context.deadline(), context.outgoing().clone()),
+            None => (None, Metadata::default()),
+        });
         Pending::new(Plan {
             channel: self.clone(),
             method,
-            deadline: deadline(started, allowed, &context),
-            metadata: context.outgoing().clone(),
+            deadline: deadline(started, allowed, inherited),
+            metadata,
             payload,
         })
     }
 
     pub(super) fn target(&self) -> &dyn Target {
-        &*self.target
+        &self.inner.target
     }
 
     pub(super) fn options(&self) -> &Options {
-        &self.options
+        &self.inner.options
     }
 
     pub(super) fn retries(&self) -> &RetryBudget {
-        &self.retries
+        &self.inner.retries
     }
 }
 
-fn deadline(started: Instant, allowed: Duration, context: &Context) -> Instant {
+fn deadline(started: Instant, allowed: Duration, inherited: Option<Instant>) -> Instant {
     // A deadline beyond what the clock can express is as good as the longest that servers grant.
     let own = started
         .checked_add(allowed)
         .unwrap_or(started + Limits::default().deadline_max);
-    context
-        .deadline()
-        .map_or(own, |inherited| inherited.min(own))
+    inherited.map_or(own, |inherited| inherited.min(own))
 }
 
 /// The way back to whoever made a call.
@@ -188,7 +199,7 @@ impl fmt::Debug for Channel {
             .field("address", &self.address())
             .field(
                 "deadline",
-                &self.deadline.unwrap_or(self.options.limits.deadline),
+                &self.deadline.unwrap_or(self.inner.options.limits.deadline),
             )
             .finish_non_exhaustive()
     }

@@ -1,5 +1,6 @@
 //! Which failures may be tried again, how often, and how soon.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,48 +55,54 @@ pub(super) fn wait(next: u32, error: &Error) -> Duration {
 /// little traffic may always retry and much traffic never doubles itself.
 #[derive(Debug)]
 pub(super) struct Budget {
-    state: Mutex<Balance>,
-}
-
-#[derive(Debug)]
-struct Balance {
-    /// In retries.
-    tokens: f64,
-    filled: Instant,
+    /// In tenths of a retry. A successful call finds it full nearly always, and then only reads it.
+    tenths: AtomicU32,
+    /// Up to when the seconds are paid out.
+    filled: Mutex<Instant>,
 }
 
 impl Budget {
-    const PER_SECOND: f64 = 10.0;
-    const PER_CALL: f64 = 0.1;
+    /// In tenths, as all that follows.
+    const RETRY: u32 = 10;
+    const PER_SECOND: u32 = 10 * Self::RETRY;
+    const PER_CALL: u32 = 1;
     /// Ten seconds' worth: a burst after a calm may not last longer.
-    const TOKENS_MAX: f64 = 100.0;
+    const MAX: u32 = 10 * Self::PER_SECOND;
 
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            state: Mutex::new(Balance {
-                tokens: Self::PER_SECOND,
-                filled: now,
-            }),
+            tenths: AtomicU32::new(Self::PER_SECOND),
+            filled: Mutex::new(now),
         }
     }
 
-    /// Pays for one retry; `false` if nothing is left. `calls` were made since the last time.
+    /// Pays for one retry; `false` if nothing is left.
     pub(super) fn withdraw(&self, now: Instant) -> bool {
-        let mut balance = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let elapsed = now.saturating_duration_since(balance.filled).as_secs_f64();
-        balance.filled = now;
-        balance.tokens = (balance.tokens + elapsed * Self::PER_SECOND).min(Self::TOKENS_MAX);
-        let affordable = balance.tokens >= 1.0;
-        if affordable {
-            balance.tokens -= 1.0;
+        let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        let elapsed = now.saturating_duration_since(*filled).as_secs_f64();
+        // The cast saturates, and the fraction of a tenth stays to be paid out.
+        let earned = (elapsed * f64::from(Self::PER_SECOND)) as u32;
+        if earned > 0 {
+            *filled = now;
         }
-        affordable
+        let change = |tenths: u32| {
+            let full = tenths.saturating_add(earned).min(Self::MAX);
+            Some(full.checked_sub(Self::RETRY).unwrap_or(full))
+        };
+        let before = self
+            .tenths
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, change)
+            .unwrap_or_default();
+        before.saturating_add(earned) >= Self::RETRY
     }
 
     /// A call succeeded and earns its share.
+    #[inline]
     pub(super) fn deposit(&self) {
-        let mut balance = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        balance.tokens = (balance.tokens + Self::PER_CALL).min(Self::TOKENS_MAX);
+        if self.tenths.load(Ordering::Relaxed) < Self::MAX {
+            // At most a call for each thread can pass it by, and the next withdrawal corrects that.
+            self.tenths.fetch_add(Self::PER_CALL, Ordering::Relaxed);
+        }
     }
 }
 

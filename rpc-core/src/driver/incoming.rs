@@ -1,40 +1,70 @@
 //! A call of the peer's, and who runs it.
 
+use std::sync::Arc;
+use std::task::Context;
 use std::time::Instant;
 
-use bytes::Bytes;
-
+use super::desk::Post;
 use super::gauge::Gauge;
 use super::link::Link;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error, Executed};
-use crate::proto::CallId;
-use crate::wire::{Reply, RequestHead};
+use crate::proto::{CallId, Terms};
+use crate::wire::{Payload, Reply, RequestHead};
 
-/// Runs the calls that the peer makes. A server has one; a client has one if it offers services to
-/// its server.
+/// Runs the calls that peers make. A server has one; a client has one if it offers services to its
+/// server.
 pub(crate) trait Handler: Send + Sync + 'static {
-    /// Starts the call and returns at once; its reply goes to [`Incoming::respond`].
-    fn start(&self, call: Incoming);
+    /// Makes what runs the calls of one connection. It is asked for with the first of them.
+    fn session(self: Arc<Self>, link: Link) -> Box<dyn Session>;
 
     /// Where connections say how much they hold for their peers.
     fn gauge(&self) -> &Gauge;
 }
 
-/// A call of the peer's, on its way to a handler. Dropping it answers with an internal error, so
-/// that no caller waits for a handler that is gone.
-pub(crate) struct Incoming {
-    pub(crate) head: RequestHead,
-    pub(crate) payload: Bytes,
-    /// When the call is late.
-    pub(crate) deadline: Instant,
-    /// Fires when the call is to stop. The handler then goes away, and says so by `respond`.
-    pub(crate) cancellation: Cancellation,
-    pub(crate) link: Link,
-    pub(super) id: Option<CallId>,
+/// Runs the calls of one connection.
+pub(crate) trait Session: Send + 'static {
+    /// Runs a call as far as it goes without waiting. `cx` is the connection's: a handler that has
+    /// to wait goes on in a task of its own, and answers by a [`Ticket`]. Takes what is in the call.
+    fn start(&mut self, call: &mut Incoming, terms: &Terms, cx: &mut Context<'_>) -> Started;
+
+    /// The calls that had arrived are started: what only they needed can go.
+    fn rest(&mut self);
 }
 
-impl Incoming {
+/// A call of the peer's, on its way to a handler.
+pub(crate) struct Incoming {
+    pub(crate) id: CallId,
+    pub(crate) head: RequestHead,
+    pub(crate) payload: Payload,
+    /// When the call is late.
+    pub(crate) deadline: Instant,
+}
+
+/// How far a call came at once.
+pub(crate) enum Started {
+    /// Its handler is done.
+    Answered(Reply),
+    /// Its handler has to wait. Firing this ends it.
+    GoesOn(Cancellation),
+    /// There is no such method, or not with such arguments. Who looks for what is not there for too
+    /// long is cut off.
+    Unknown(Error),
+}
+
+/// The right to answer a call, once. Dropping it answers with an internal error, so that no caller
+/// waits for a handler that is gone.
+pub(crate) struct Ticket {
+    link: Link,
+    id: Option<CallId>,
+}
+
+impl Ticket {
+    pub(crate) fn new(link: Link, id: CallId) -> Self {
+        let id = Some(id);
+        Self { link, id }
+    }
+
     /// The handler is gone and this is what it left.
     pub(crate) fn respond(mut self, reply: Reply) {
         self.finish(reply);
@@ -42,30 +72,16 @@ impl Incoming {
 
     fn finish(&mut self, reply: Reply) {
         if let Some(id) = self.id.take() {
-            let mut state = self.link.shared.lock();
-            state.running.remove(&id);
-            state.proto.respond(id, reply);
-            state.wake_driver();
+            self.link.shared.post(Post::Respond(id, reply));
         }
     }
 }
 
-impl Drop for Incoming {
+impl Drop for Ticket {
     fn drop(&mut self) {
         if self.id.is_some() {
             let error = Error::new(Code::Internal, "the handler ended without an answer");
             self.finish(Reply::Failure(error.with_executed(Executed::Maybe)));
         }
-    }
-}
-
-/// The payload without the `buffer` bytes that it was read into: a handler may keep its request for long,
-/// and must not keep its neighbours too. What fills most of a buffer, or was assembled in one of its
-/// own, stays where it is.
-pub(super) fn own(payload: Bytes, buffer: usize) -> Bytes {
-    if payload.len() < buffer / 2 {
-        Bytes::copy_from_slice(&payload)
-    } else {
-        payload
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
+use super::desk::{Post, Shared};
 use super::incoming::Handler;
 use super::now;
 use super::outgoing::Outgoing;
-use super::state::{Shared, Slot};
+
 use super::task::Driver;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error};
@@ -34,9 +35,10 @@ impl Link {
         handler: Option<Arc<dyn Handler>>,
     ) -> Self {
         let proto = Connection::client(now(), limits, opening);
-        let shared = Shared::new(proto, conduit.peer, limits.strays);
+        let shared = Shared::new(conduit.peer, limits.queued_calls);
         tokio::spawn(Driver::new(
             Arc::clone(&shared),
+            proto,
             conduit.io,
             handler,
             limits,
@@ -55,29 +57,31 @@ impl Link {
         handler: Arc<dyn Handler>,
     ) -> (Self, Driver) {
         let proto = Connection::server(now(), limits, opening);
-        let shared = Shared::new(proto, conduit.peer, limits.strays);
-        let driver = Driver::new(Arc::clone(&shared), conduit.io, Some(handler), limits);
-        (
-            Self {
-                shared,
-                _owner: None,
-            },
-            driver,
-        )
+        let shared = Shared::new(conduit.peer, limits.queued_calls);
+        let link = Self::without_owner(Arc::clone(&shared));
+        let driver = Driver::new(shared, proto, conduit.io, Some(handler), limits);
+        (link, driver)
+    }
+
+    /// A handle that does not keep the connection open.
+    pub(super) fn without_owner(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            _owner: None,
+        }
     }
 
     /// Makes a call; its reply comes out of the returned future, which cancels the call when it is
     /// dropped.
-    pub(crate) fn call(&self, call: Call) -> Result<Outgoing, Error> {
-        let mut state = self.shared.lock();
-        let id = state.proto.call(now(), call)?;
-        state.calls.insert(id, Slot::Waiting(None));
-        state.wake_driver();
-        drop(state);
-        Ok(Outgoing {
-            link: self.clone(),
-            id: Some(id),
-        })
+    ///
+    /// # Errors
+    /// The call does not run: the connection takes no new calls, or too many wait already. The handle
+    /// comes back.
+    pub(crate) fn call(self, call: Call) -> Result<Outgoing, (Self, Error)> {
+        match self.shared.call(call) {
+            Ok(token) => Ok(Outgoing::new(self, token)),
+            Err(error) => Err((self, error)),
+        }
     }
 
     /// Waits until the handshake is over. Cancel safe.
@@ -86,30 +90,21 @@ impl Link {
     /// Why it failed, or why the connection has ended since.
     pub(crate) async fn established(&self) -> Result<Terms, Error> {
         std::future::poll_fn(|cx| {
-            let mut state = self.shared.lock();
-            if let Some(fault) = &state.fault {
+            let mut desk = self.shared.lock();
+            if let Some(fault) = &desk.fault {
                 return Poll::Ready(Err(fault.to_error()));
             }
-            match state.proto.terms() {
-                Some(terms) => Poll::Ready(Ok(*terms)),
+            match desk.terms {
+                Some(terms) => Poll::Ready(Ok(terms)),
                 None => {
-                    if !state
-                        .waiting
-                        .iter()
-                        .any(|waker| waker.will_wake(cx.waker()))
-                    {
-                        state.waiting.push(cx.waker().clone());
+                    if !desk.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                        desk.waiting.push(cx.waker().clone());
                     }
                     Poll::Pending
                 }
             }
         })
         .await
-    }
-
-    /// What was agreed in the handshake, once it is over.
-    pub(crate) fn terms(&self) -> Option<Terms> {
-        self.shared.lock().proto.terms().copied()
     }
 
     /// Who is at the other end.
@@ -124,49 +119,29 @@ impl Link {
 
     /// Whether a new call has no chance here: the connection is closed, or one side is leaving.
     pub(crate) fn is_draining(&self) -> bool {
-        self.shared.lock().proto.is_draining()
+        self.shared.draining.load(Ordering::Relaxed)
     }
 
-    /// Calls of ours that have not ended.
+    /// Calls of ours whose replies have not been taken.
     pub(crate) fn calls_in_flight(&self) -> usize {
-        self.shared.lock().proto.calls_in_flight()
+        self.shared.calls_in_flight()
     }
 
     /// Takes no new calls of the peer's, finishes those that are here, and closes.
     pub(crate) fn go_away(&self, code: Code, text: &str) {
-        let mut state = self.shared.lock();
-        state.proto.go_away(code, text);
-        state.wake_driver();
+        self.shared.draining.store(true, Ordering::Relaxed);
+        self.shared.post(Post::GoAway(code, text.to_owned()));
     }
 
     /// Ends the connection at once; all its calls end.
     pub(crate) fn close(&self) {
-        let mut state = self.shared.lock();
-        state.proto.close(Fault::Closed);
-        state.wake_driver();
+        self.shared.draining.store(true, Ordering::Relaxed);
+        self.shared.post(Post::Close(Fault::Closed));
     }
 
     /// Fires when the connection has ended.
     pub(crate) fn closed(&self) -> &Cancellation {
         &self.shared.closed
-    }
-
-    /// The peer called a method or with shapes that do not exist; after too many in a row it is cut
-    /// off, because it is not looking for anything.
-    pub(crate) fn strike(&self) {
-        let strikes = self.shared.strikes.fetch_add(1, Ordering::Relaxed);
-        if strikes >= self.shared.strikes_max {
-            let mut state = self.shared.lock();
-            state.proto.close(Fault::Violation(
-                "too many calls in a row of unknown methods or shapes",
-            ));
-            state.wake_driver();
-        }
-    }
-
-    /// The peer called a method that exists.
-    pub(crate) fn forgive(&self) {
-        self.shared.strikes.store(0, Ordering::Relaxed);
     }
 
     /// Whether both are handles of one connection.
@@ -188,8 +163,6 @@ pub(super) struct Owner(Arc<Shared>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.proto.close(Fault::Closed);
-        state.wake_driver();
+        self.0.post(Post::Close(Fault::Closed));
     }
 }

@@ -1,21 +1,23 @@
 //! Where the protocol, the bytes and the clock meet: one task per connection.
 //!
-//! The pure [`Connection`](crate::proto::Connection) stands behind a lock, in `state`. Callers put
-//! their calls straight into it through a [`Link`] and wake the [`task`](Driver) only to have the
-//! bytes written; the task reads, hands out what arrived, writes, and sleeps until the next timeout.
-//! Everything that is true of a connection is said in [`crate::proto`]; this folder only moves bytes
-//! and wakes people.
+//! The pure [`Connection`](crate::proto::Connection) belongs to the [`task`](Driver) alone. Callers
+//! leave their calls on a [`desk`], through a [`Link`], and find the replies there; the task picks up
+//! all that has gathered, reads, runs what arrived, writes everything at once, and sleeps until the
+//! next timeout. Everything that is true of a connection is said in [`crate::proto`]; this folder
+//! only moves bytes and wakes people.
 
+mod desk;
 mod gauge;
 mod incoming;
 mod link;
 mod outgoing;
-mod state;
+mod scratch;
 mod task;
 
 pub(crate) use gauge::{Charge, Gauge};
-pub(crate) use incoming::{Handler, Incoming};
+pub(crate) use incoming::{Handler, Incoming, Session, Started, Ticket};
 pub(crate) use link::Link;
+pub(crate) use outgoing::Outgoing;
 pub(crate) use task::Driver;
 
 use std::time::Instant;

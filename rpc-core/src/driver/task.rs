@@ -1,47 +1,62 @@
-//! The task of a connection: reads, lets the protocol work, writes, sleeps.
+//! The task of a connection: reads, lets the protocol work, runs handlers, writes, sleeps.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::mem;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::Sleep;
 
+use super::desk::{Post, Shared};
 use super::gauge::Charge;
-use super::incoming::{Handler, Incoming, own};
+use super::incoming::{Handler, Incoming, Session, Started};
 use super::link::Link;
 use super::now;
-use super::state::{Shared, Slot};
+use super::scratch::Scratch;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error};
 use crate::limits::Limits;
-use crate::proto::{CallId, Event, Fault};
+use crate::proto::{CallId, Connection, Event, Fault, Taken, Transmit};
 use crate::transport::Io;
-use crate::wire::{Reply, RequestHead};
+use crate::wire::{Payload, Reply};
 
 /// The task of one connection. It ends when the connection has.
 pub(crate) struct Driver {
     shared: Arc<Shared>,
+    proto: Connection,
     io: Box<dyn Io>,
     handler: Option<Arc<dyn Handler>>,
+    /// Made with the peer's first call.
+    session: Option<Box<dyn Session>>,
+    /// Calls were started in this turn.
+    is_serving: bool,
+    /// The peer's calls whose handlers went on, and what ends them. The peer picks the numbers, so
+    /// they are hashed with a secret.
+    running: HashMap<CallId, Cancellation>,
+    /// The number of each call on the desk, by its token.
+    numbers: Vec<Option<CallId>>,
+    /// Calls of unknown methods or shapes since the last of a known one.
+    strikes: u32,
     limits: Limits,
     /// What the connection holds for its peer, where somebody adds it up.
     charge: Option<Charge>,
-    inbound: BytesMut,
-    outbound: VecDeque<Bytes>,
-    /// Bytes in `outbound`.
-    unsent: usize,
+    /// The part of a frame that has arrived, and what there was no time for.
+    inbound: Vec<u8>,
+    outbound: Transmit,
     /// When writing counts as stalled, while something is unsent.
     stall: Option<Instant>,
     /// Writing failed so, and reading may go on until then.
     broken: Option<(Instant, String)>,
     /// The peer sends nothing more.
     peer_gone: bool,
+    /// Callers were told that the connection takes no new calls.
+    is_draining: bool,
     timer: Pin<Box<Sleep>>,
     /// When `timer` fires. It may be early, never late: moving it costs more than one idle wake-up.
     armed: Instant,
@@ -60,26 +75,25 @@ enum Phase {
 }
 
 impl Driver {
-    /// How much a read may bring at once. Large enough for many small frames or a whole chunk with
-    /// its header, small enough to be cheap for a connection that carries little.
-    const READ: usize = 64 * 1024 + 1024;
-
     /// More is not taken from the protocol while so much is unsent: what comes later and is small
     /// must not wait behind it.
     const UNSENT_MAX: usize = 256 * 1024;
 
-    /// Buffers handed to one vectored write; Linux takes 1,024, and more than a few dozen gain
-    /// nothing.
-    const SLICES: usize = 64;
+    /// Buffers handed to one vectored write: a round of chunks and their headers.
+    const SLICES: usize = 16;
 
     /// Turns before the task lets others run: a flood on one connection must not starve the rest.
-    const TURNS: usize = 16;
+    const TURNS: usize = 8;
+
+    /// Frames taken in one turn, for the same reason.
+    const FRAMES: usize = 1024;
 
     /// How long the last words to a peer may take.
     const FAREWELL: Duration = Duration::from_secs(1);
 
     pub(super) fn new(
         shared: Arc<Shared>,
+        proto: Connection,
         io: Box<dyn Io>,
         handler: Option<Arc<dyn Handler>>,
         limits: Limits,
@@ -88,128 +102,244 @@ impl Driver {
         let charge = handler.as_ref().map(|handler| handler.gauge().charge(0));
         Self {
             shared,
+            proto,
             io,
             handler,
+            session: None,
+            is_serving: false,
+            running: HashMap::new(),
+            numbers: Vec::new(),
+            strikes: 0,
             charge,
             limits,
-            inbound: BytesMut::new(),
-            outbound: VecDeque::new(),
-            unsent: 0,
+            inbound: Vec::new(),
+            outbound: Transmit::default(),
             stall: None,
             broken: None,
             peer_gone: false,
+            is_draining: false,
             timer: Box::pin(tokio::time::sleep_until(armed.into())),
             armed,
             phase: Phase::Open,
         }
     }
 
-    /// One turn: read, let the protocol work, write. Whether anything moved.
-    fn turn(&mut self, cx: &mut Context<'_>) -> bool {
-        let read = self.read(cx);
+    /// One turn: what callers left, what arrived, what is to be sent. Whether anything moved.
+    fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
         let now = now();
-        let mut moved = matches!(read, Poll::Ready(Ok(1..)));
-        let events = self.advance(now, &read, cx);
-        self.hand_out(events);
-        moved |= self.write(now, cx);
+        let mut moved = self.take_posts(now, scratch);
+        moved |= self.receive(now, cx, scratch);
+        self.keep_time(now, cx, scratch);
+        moved |= self.send(now, cx, scratch);
+        if let Some(session) = self
+            .session
+            .as_mut()
+            .filter(|_| mem::take(&mut self.is_serving))
+        {
+            session.rest();
+        }
+        self.deliver(scratch);
         moved
     }
 
-    fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.phase == Phase::Done {
-            return Poll::Pending;
+    /// Does what callers and handlers left on the desk.
+    fn take_posts(&mut self, now: Instant, scratch: &mut Scratch) -> bool {
+        self.shared.take_posts(&mut scratch.posts);
+        if scratch.posts.is_empty() {
+            return false;
         }
-        // A connection on which nothing arrives owns no more than the part of a frame that is there:
-        // the buffer is reserved for a read and given back when the read brings nothing. What fills
-        // a good part of it stays, so that nobody makes us copy much by sending little.
-        self.inbound.reserve(Self::READ);
-        let polled = pin!(self.io.read_buf(&mut self.inbound)).poll(cx);
-        if polled.is_pending() && self.inbound.len() < Self::READ / 8 {
-            self.inbound = BytesMut::from(&self.inbound[..]);
+        let mut posts = mem::take(&mut scratch.posts);
+        for post in &mut posts {
+            match post {
+                Post::Call(call) => {
+                    let token = call.token;
+                    let number = match self.proto.call(now, call) {
+                        Ok(id) => Some(id),
+                        Err(error) => {
+                            scratch.replies.push((token, Reply::Failure(error)));
+                            None
+                        }
+                    };
+                    if self.numbers.len() <= token {
+                        self.numbers.resize(token + 1, None);
+                    }
+                    if let Some(place) = self.numbers.get_mut(token) {
+                        *place = number;
+                    }
+                }
+                &mut Post::Cancel(token) => {
+                    let number = self.numbers.get_mut(token).and_then(Option::take);
+                    if let Some(id) = number {
+                        self.proto.cancel(now, id);
+                    }
+                    self.shared.release(token);
+                }
+                Post::Respond(id, reply) => {
+                    self.running.remove(id);
+                    self.proto.respond(*id, mem::take(reply));
+                }
+                Post::GoAway(code, text) => self.proto.go_away(*code, text),
+                Post::Close(fault) => self.proto.close(fault.clone()),
+            }
         }
-        if self.phase != Phase::Open {
-            // Only the end matters now.
-            self.inbound.clear();
-        }
-        polled
+        posts.clear();
+        scratch.posts = posts;
+        true
     }
 
-    /// Lets the protocol take in what arrived and the time, and give out what it has.
-    fn advance(
+    /// Reads, lets the protocol take it in, and runs the calls that came.
+    fn receive(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
+        if self.phase == Phase::Done {
+            return false;
+        }
+        // The part of a frame that is there stands in front of what is read now.
+        let mut input = mem::take(&mut scratch.input);
+        let kept = self.inbound.len();
+        input.resize((kept + Scratch::READ / 8).max(Scratch::READ), 0);
+        if let Some(front) = input.get_mut(..kept) {
+            front.copy_from_slice(&self.inbound);
+        }
+        self.inbound.clear();
+        let mut buffer = ReadBuf::new(input.get_mut(kept..).unwrap_or_default());
+        let polled = Pin::new(&mut self.io).poll_read(cx, &mut buffer);
+        let read = buffer.filled().len();
+        let mut unread = input.get(..kept + read).unwrap_or_default();
+        let moved = match polled {
+            // Only the end matters now.
+            Poll::Ready(Ok(())) if read > 0 && self.phase != Phase::Open => {
+                unread = &[];
+                true
+            }
+            Poll::Ready(Ok(())) if read == 0 => {
+                self.peer_gone = true;
+                self.take_in(&mut unread, usize::MAX, now, cx, scratch);
+                self.proto.handle_eof();
+                false
+            }
+            Poll::Ready(Err(error)) => {
+                self.peer_gone = true;
+                self.proto.handle_error(error.to_string());
+                false
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => {
+                self.take_in(&mut unread, Self::FRAMES, now, cx, scratch) > 0 || read > 0
+            }
+        };
+        if !unread.is_empty() {
+            self.inbound.extend_from_slice(unread);
+        } else if self.inbound.capacity() > Self::INBOUND_IDLE {
+            self.inbound = Vec::new();
+        }
+        scratch.input = input;
+        self.hand_out(now, cx, scratch);
+        moved
+    }
+
+    /// Bytes for the part of a frame that a connection keeps at rest.
+    const INBOUND_IDLE: usize = 256;
+
+    /// Takes up to `frames` frames off the front of `input`, and does what they ask for.
+    fn take_in(
         &mut self,
+        input: &mut &[u8],
+        frames: usize,
         now: Instant,
-        read: &Poll<io::Result<usize>>,
         cx: &mut Context<'_>,
-    ) -> Vec<Event> {
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.lock();
-        match read {
-            Poll::Ready(Ok(0)) => state.proto.handle_eof(),
-            Poll::Ready(Ok(_)) => state.proto.handle_bytes(now, &mut self.inbound),
-            Poll::Ready(Err(error)) => state.proto.handle_error(error.to_string()),
-            Poll::Pending => {
-                if let Some((_, text)) = self.broken.take_if(|(until, _)| now >= *until) {
-                    state.proto.handle_error(text);
+        scratch: &mut Scratch,
+    ) -> usize {
+        let mut taken = 0;
+        while taken < frames {
+            match self.proto.handle_input(now, input) {
+                Taken::Nothing => break,
+                Taken::Frame => {}
+                Taken::Request {
+                    id,
+                    head,
+                    deadline,
+                    payload,
+                } => {
+                    let mut call = Incoming {
+                        id,
+                        head,
+                        payload: Payload::copy_from_slice(payload),
+                        deadline,
+                    };
+                    self.start(&mut call, cx);
+                }
+                Taken::Reply {
+                    token,
+                    outcome,
+                    payload,
+                } => {
+                    if let Some(number) = self.numbers.get_mut(token) {
+                        *number = None;
+                    }
+                    let reply = outcome.reply(Payload::copy_from_slice(payload));
+                    scratch.replies.push((token, reply));
                 }
             }
+            taken += 1;
+            self.hand_out(now, cx, scratch);
         }
-        self.peer_gone |= matches!(read, Poll::Ready(Ok(0) | Err(_)));
-        if state.proto.poll_timeout().is_some_and(|due| now >= due) {
-            state.proto.handle_timeout(now);
-        }
-        if state.proto.is_done() && self.unsent == 0 {
-            state.proto.close(Fault::Closed);
-        }
-        let mut events = Vec::new();
-        while let Some(event) = state.proto.poll_event() {
-            events.push(event);
-        }
-        while self.unsent < Self::UNSENT_MAX {
-            let before = self.outbound.len();
-            if !state.proto.poll_transmit(now, &mut self.outbound) {
-                break;
-            }
-            self.unsent += self
-                .outbound
-                .iter()
-                .skip(before)
-                .map(Bytes::len)
-                .sum::<usize>();
-            // Transmitting may let calls start that waited for it.
-            while let Some(event) = state.proto.poll_event() {
-                events.push(event);
-            }
-        }
-        if self.unsent > 0 {
-            self.stall = self.stall.or_else(|| self.stalled_at(now));
-        }
-        if let Some(charge) = &mut self.charge {
-            charge.set(state.proto.held() + self.unsent + self.inbound.len());
-        }
-        let due = state.proto.poll_timeout();
-        state.driver = Some(cx.waker().clone());
-        drop(state);
-        self.arm(now, due, cx);
-        events
+        taken
     }
 
-    /// Tells everybody what happened.
-    fn hand_out(&mut self, events: Vec<Event>) {
-        if events.is_empty() {
-            return;
+    /// Lets the protocol know the time, and sees to it that it is asked again when it wants to be.
+    fn keep_time(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) {
+        if let Some((_, text)) = self.broken.take_if(|(until, _)| now >= *until) {
+            self.proto.handle_error(text);
         }
-        let mut wakers: Vec<Waker> = Vec::new();
-        for event in events {
+        if self.proto.poll_timeout().is_some_and(|due| now >= due) {
+            self.proto.handle_timeout(now);
+        }
+        if self.proto.is_done() && self.outbound.is_empty() {
+            self.proto.close(Fault::Closed);
+        }
+        self.hand_out(now, cx, scratch);
+    }
+
+    /// Takes what the protocol has to send, and writes it.
+    fn send(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
+        let mut moved = false;
+        loop {
+            while self.outbound.len() < Self::UNSENT_MAX {
+                if !self.proto.poll_transmit(now, &mut self.outbound) {
+                    break;
+                }
+                // Transmitting may let calls start that waited for it.
+                self.hand_out(now, cx, scratch);
+            }
+            self.weigh();
+            if self.outbound.is_empty() {
+                break;
+            }
+            self.stall = self.stall.or_else(|| self.stalled_at(now));
+            moved |= self.write(now, cx);
+            if !self.outbound.is_empty() || !moved {
+                break;
+            }
+        }
+        self.arm(now, cx);
+        moved
+    }
+
+    /// Says what the connection holds for its peer.
+    fn weigh(&mut self) {
+        if let Some(charge) = &mut self.charge {
+            charge.set(self.proto.held() + self.outbound.len() + self.inbound.len());
+        }
+    }
+
+    /// Does what the protocol tells of.
+    #[inline]
+    fn hand_out(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) {
+        while let Some(event) = self.proto.poll_event() {
             match event {
-                Event::Established => wakers.append(&mut self.shared.lock().waiting),
-                Event::Response { id, reply } => {
-                    let mut state = self.shared.lock();
-                    if let Some(slot) = state.calls.get_mut(&id) {
-                        let done = std::mem::replace(slot, Slot::Done(reply));
-                        if let Slot::Waiting(Some(waker)) = done {
-                            wakers.push(waker);
-                        }
+                Event::Response { token, reply } => {
+                    if let Some(number) = self.numbers.get_mut(token) {
+                        *number = None;
                     }
+                    scratch.replies.push((token, reply));
                 }
                 Event::Request {
                     id,
@@ -217,55 +347,95 @@ impl Driver {
                     deadline,
                     payload,
                 } => {
-                    self.start(id, head, deadline, payload);
+                    let mut call = Incoming {
+                        id,
+                        head,
+                        payload,
+                        deadline,
+                    };
+                    // What was held for it is its own from here on.
+                    self.weigh();
+                    self.start(&mut call, cx);
                 }
                 Event::Abort(id) => {
-                    let cancellation = self.shared.lock().running.remove(&id);
-                    if let Some(cancellation) = cancellation {
+                    if let Some(cancellation) = self.running.remove(&id) {
                         cancellation.cancel();
                     }
                 }
+                Event::Established => {
+                    let mut desk = self.shared.lock();
+                    desk.terms = self.proto.terms().copied();
+                    scratch.wakers.append(&mut desk.waiting);
+                }
                 Event::Draining => {}
                 Event::Closed(fault) => {
-                    self.phase = Phase::Flushing(now() + Self::FAREWELL);
-                    let mut state = self.shared.lock();
-                    state.fault = Some(fault);
-                    wakers.append(&mut state.waiting);
-                    drop(state);
-                    self.shared.closed.cancel();
+                    self.phase = Phase::Flushing(now + Self::FAREWELL);
+                    self.end(fault, scratch);
                 }
             }
         }
-        for waker in wakers {
-            waker.wake();
+    }
+
+    /// Tells everybody that the connection has ended; all calls have, before.
+    fn end(&mut self, fault: Fault, scratch: &mut Scratch) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        self.shared.close(fault, scratch);
+        self.shared.closed.cancel();
+    }
+
+    /// Runs a call of the peer's.
+    fn start(&mut self, call: &mut Incoming, cx: &mut Context<'_>) {
+        let (id, deadline) = (call.id, call.deadline);
+        self.is_serving = true;
+        let started = match (&mut self.session, &self.handler, self.proto.terms()) {
+            (Some(session), _, Some(terms)) => session.start(call, terms, cx),
+            (empty, Some(handler), Some(terms)) => {
+                let link = Link::without_owner(Arc::clone(&self.shared));
+                let session = empty.insert(Arc::clone(handler).session(link));
+                session.start(call, terms, cx)
+            }
+            _ => Started::Unknown(Error::new(
+                Code::Unimplemented,
+                "this side offers no services",
+            )),
+        };
+        match started {
+            Started::Answered(reply) => {
+                self.strikes = 0;
+                self.proto.answer(id, reply);
+            }
+            Started::GoesOn(cancellation) => {
+                self.strikes = 0;
+                if self.proto.go_on(id, deadline) {
+                    self.running.insert(id, cancellation);
+                } else {
+                    cancellation.cancel();
+                }
+            }
+            Started::Unknown(error) => {
+                self.strikes += 1;
+                self.proto.answer(id, Reply::Failure(error));
+                if self.strikes > self.limits.strays {
+                    self.proto.close(Fault::Violation(
+                        "too many calls in a row of unknown methods or shapes",
+                    ));
+                }
+            }
         }
     }
 
-    fn start(&self, id: CallId, head: RequestHead, deadline: Instant, payload: Bytes) {
-        let payload = own(payload, Self::READ);
-        let cancellation = Cancellation::new();
-        let link = Link {
-            shared: Arc::clone(&self.shared),
-            _owner: None,
-        };
-        self.shared.lock().running.insert(id, cancellation.clone());
-        let call = Incoming {
-            head,
-            payload,
-            deadline,
-            cancellation,
-            link,
-            id: Some(id),
-        };
-        match &self.handler {
-            Some(handler) => handler.start(call),
-            None => {
-                call.link.strike();
-                call.respond(Reply::Failure(Error::new(
-                    Code::Unimplemented,
-                    "this side offers no services",
-                )));
-            }
+    /// Puts the replies that came down for their callers, and wakes them.
+    fn deliver(&mut self, scratch: &mut Scratch) {
+        if self.is_draining != self.proto.is_draining() {
+            self.is_draining = true;
+            self.shared.draining.store(true, Ordering::Relaxed);
+        }
+        if !scratch.replies.is_empty() {
+            self.shared
+                .deliver(&mut scratch.replies, &mut scratch.wakers);
+        }
+        for waker in scratch.wakers.drain(..) {
+            waker.wake();
         }
     }
 
@@ -276,24 +446,25 @@ impl Driver {
 
     fn discard(&mut self) {
         self.outbound.clear();
-        self.unsent = 0;
         self.stall = None;
     }
 
     /// Writes what is unsent; whether any byte left.
     fn write(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
-        while self.unsent > 0 {
-            let slices: Vec<IoSlice<'_>> = self
-                .outbound
-                .iter()
-                .take(Self::SLICES)
-                .map(|bytes| IoSlice::new(bytes))
-                .collect();
-            match Pin::new(&mut self.io).poll_write_vectored(cx, &slices) {
+        while !self.outbound.is_empty() {
+            let io = Pin::new(&mut self.io);
+            let polled = match self.outbound.contiguous() {
+                Some(bytes) => io.poll_write(cx, bytes),
+                None => {
+                    let mut slices = [IoSlice::new(&[]); Self::SLICES];
+                    io.poll_write_vectored(cx, self.outbound.slices(&mut slices))
+                }
+            };
+            match polled {
                 Poll::Ready(Ok(written @ 1..)) => {
-                    self.sent(written);
-                    self.stall = self.stalled_at(now).filter(|_| self.unsent > 0);
+                    self.outbound.advance(written);
+                    self.stall = self.stalled_at(now).filter(|_| !self.outbound.is_empty());
                     moved = true;
                 }
                 Poll::Ready(result) => {
@@ -312,7 +483,7 @@ impl Driver {
                     // that has been reading all the while.
                     if self.stall.take_if(|stall| now >= *stall).is_some() {
                         let fault = Fault::Stalled(self.limits.write_stall);
-                        self.shared.lock().proto.close(fault);
+                        self.proto.close(fault);
                         return true;
                     }
                     break;
@@ -325,24 +496,12 @@ impl Driver {
         moved
     }
 
-    fn sent(&mut self, mut written: usize) {
-        self.unsent = self.unsent.saturating_sub(written);
-        while let Some(front) = self.outbound.front_mut() {
-            if front.len() > written {
-                front.advance(written);
-                return;
-            }
-            written -= front.len();
-            self.outbound.pop_front();
-        }
-    }
-
     /// Leads a connection that is over to its end: flush, shut down, wait for the peer.
     fn part(&mut self, cx: &mut Context<'_>) {
         if let Phase::Flushing(until) = self.phase {
             if now() >= until {
                 self.phase = Phase::Done;
-            } else if self.unsent == 0 {
+            } else if self.outbound.is_empty() {
                 self.phase = match Pin::new(&mut self.io).poll_shutdown(cx) {
                     Poll::Ready(Ok(())) if !self.peer_gone => Phase::Lingering(until),
                     Poll::Ready(_) => Phase::Done,
@@ -357,23 +516,42 @@ impl Driver {
         }
     }
 
-    /// Sees to it that the task is woken by `due`, or when writing counts as stalled.
-    fn arm(&mut self, now: Instant, due: Option<Instant>, cx: &mut Context<'_>) {
+    /// Sees to it that the task is woken when the protocol wants to be asked, or when writing counts
+    /// as stalled.
+    fn arm(&mut self, now: Instant, cx: &mut Context<'_>) {
         let farewell = match (self.phase, &self.broken) {
             (Phase::Flushing(until) | Phase::Lingering(until), _) => Some(until),
             (_, Some((until, _))) => Some(*until),
             _ => None,
         };
+        let due = self.proto.poll_timeout();
         let Some(due) = [due, self.stall, farewell].into_iter().flatten().min() else {
             return;
         };
         if due < self.armed || self.armed <= now {
             self.armed = due;
             self.timer.as_mut().reset(due.into());
+            if self.timer.as_mut().poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
         }
-        if self.timer.as_mut().poll(cx).is_ready() {
-            cx.waker().wake_by_ref();
+    }
+
+    /// Runs until there is nothing to do, or others should have their turn.
+    fn run(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
+        for _ in 0..Self::TURNS {
+            let before = self.phase;
+            let moved = self.turn(cx, scratch);
+            self.part(cx);
+            if self.phase == Phase::Done {
+                return Poll::Ready(());
+            }
+            if !moved && self.phase == before && self.shared.sleep(cx) {
+                return Poll::Pending;
+            }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -381,20 +559,14 @@ impl Future for Driver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let driver = &mut *self;
-        for _ in 0..Self::TURNS {
-            let before = driver.phase;
-            let moved = driver.turn(cx);
-            driver.part(cx);
-            if driver.phase == Phase::Done {
-                return Poll::Ready(());
-            }
-            if !moved && driver.phase == before {
-                return Poll::Pending;
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        let mut scratch = Scratch::take();
+        let [first, second] = &mut scratch.frames;
+        self.proto.put_buffer(mem::take(first));
+        self.outbound.put_buffer(mem::take(second));
+        let polled = self.run(cx, &mut scratch);
+        scratch.frames = [self.proto.take_buffer(), self.outbound.take_buffer()];
+        scratch.give_back();
+        polled
     }
 }
 
@@ -405,17 +577,23 @@ impl Drop for Driver {
         if self.phase == Phase::Done {
             return;
         }
-        let mut state = self.shared.lock();
-        state.proto.close(Fault::Closed);
-        let mut events = Vec::new();
-        while let Some(event) = state.proto.poll_event() {
-            // Nobody can run it any more, and nobody waits for it.
-            if !matches!(event, Event::Request { .. }) {
-                events.push(event);
+        let mut scratch = Scratch::take();
+        self.proto.close(Fault::Closed);
+        while let Some(event) = self.proto.poll_event() {
+            match event {
+                Event::Response { token, reply } => scratch.replies.push((token, reply)),
+                Event::Abort(id) => {
+                    if let Some(cancellation) = self.running.remove(&id) {
+                        cancellation.cancel();
+                    }
+                }
+                Event::Closed(fault) => self.end(fault, &mut scratch),
+                // Nobody can run it any more, and nobody waits for it.
+                Event::Request { .. } | Event::Established | Event::Draining => {}
             }
         }
-        drop(state);
-        self.hand_out(events);
+        self.deliver(&mut scratch);
+        scratch.give_back();
     }
 }
 

@@ -54,13 +54,12 @@ pub(crate) mod scripted {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use bytes::Bytes;
     use tokio::sync::Semaphore;
 
     use crate::private;
     use crate::service::{BoxFuture, Descriptor, Method, Request, Service};
     use crate::shape::{MethodShape, Shape};
-    use crate::wire::Reply;
+    use crate::wire::{Payload, Reply};
 
     static METHOD: Method = Method::new("Scripted", "run", &[], "", || MethodShape {
         arguments: Vec::new(),
@@ -103,12 +102,12 @@ pub(crate) mod scripted {
                     .await
                     .expect("the script is not over")
                     .forget();
-                Reply::Value(Bytes::from_static(b"done"))
+                Reply::Value(b"done"[..].into())
             })
         }
     }
 
     pub(crate) fn request() -> Request {
-        private::request(&METHOD, Bytes::new())
+        private::request(&METHOD, Payload::default())
     }
 }

@@ -30,13 +30,13 @@ pub(super) struct Assembly {
 }
 
 impl Assembly {
-    pub(super) fn new(first: &Bytes) -> Self {
+    pub(super) fn new(first: &[u8]) -> Self {
         Self {
-            buffer: BytesMut::from(&first[..]),
+            buffer: BytesMut::from(first),
         }
     }
 
-    pub(super) fn push(&mut self, chunk: &Bytes) {
+    pub(super) fn push(&mut self, chunk: &[u8]) {
         self.buffer.extend_from_slice(chunk);
     }
 

@@ -1,13 +1,12 @@
 //! The calls that this side makes.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::time::Instant;
-
-use bytes::Bytes;
 
 use super::assembly::{Assembly, Bounds};
 use super::id::{ById, CallId};
-use crate::wire::{Metadata, Reply};
+use crate::wire::{Metadata, Outcome, Payload, Reply};
 
 /// A call to be made.
 #[derive(Clone, Debug)]
@@ -16,7 +15,20 @@ pub(crate) struct Call {
     pub(crate) fingerprint: u64,
     pub(crate) deadline: Instant,
     pub(crate) metadata: Metadata,
-    pub(crate) payload: Bytes,
+    pub(crate) payload: Payload,
+    /// What the driver knows the call by; it comes back with the reply.
+    pub(crate) token: usize,
+}
+
+impl Call {
+    /// Takes it out, and leaves a call of nothing.
+    fn take(&mut self) -> Self {
+        Self {
+            metadata: mem::take(&mut self.metadata),
+            payload: mem::take(&mut self.payload),
+            ..*self
+        }
+    }
 }
 
 /// Our calls, from the moment they are made until they end.
@@ -42,6 +54,7 @@ pub(super) struct Calls {
 #[derive(Debug)]
 struct Entry {
     deadline: Instant,
+    token: usize,
     state: State,
 }
 
@@ -54,7 +67,10 @@ struct Entry {
 enum State {
     Queued(Call),
     Sent,
-    Receiving { reply: Reply, assembly: Assembly },
+    Receiving {
+        outcome: Outcome,
+        assembly: Assembly,
+    },
 }
 
 /// How far a call had come when it ended without a reply.
@@ -68,14 +84,16 @@ pub(super) enum Progress {
 
 /// What a frame for a call of ours meets.
 pub(super) enum Arrival {
-    /// The call ended with this reply.
-    Ended(Reply),
+    /// The call ended with the reply at hand.
+    Whole { token: usize },
+    /// The call ended with this reply, which came in parts.
+    Assembled { token: usize, reply: Reply },
     /// More chunks will come.
     Continues,
     /// The reply is over the limit; the call ended, and more of the reply may be on its way.
-    TooLarge { more: bool },
+    TooLarge { token: usize, more: bool },
     /// All replies under assembly are over the limit; this call ended.
-    Crowded { more: bool },
+    Crowded { token: usize, more: bool },
     /// The call ended a moment ago and the peer could not know.
     Late,
     /// There is no such call.
@@ -83,40 +101,52 @@ pub(super) enum Arrival {
 }
 
 impl Calls {
-    /// Takes a call in and numbers it.
-    pub(super) fn insert(&mut self, call: Call) -> CallId {
-        self.last = self.last.saturating_add(1);
-        let id = CallId(self.last);
-        let deadline = call.deadline;
-        self.earliest = Some(
-            self.earliest
-                .map_or(deadline, |earliest| earliest.min(deadline)),
-        );
-        self.table.insert(
-            id,
-            Entry {
-                deadline,
-                state: State::Queued(call),
-            },
-        );
+    /// Takes in a call that is sent at once, and numbers it.
+    pub(super) fn send(&mut self, call: &Call) -> CallId {
+        self.insert(call.deadline, call.token, State::Sent)
+    }
+
+    /// Takes in a call that must wait, and numbers it.
+    pub(super) fn queue(&mut self, call: &mut Call) -> CallId {
+        let call = call.take();
+        let id = self.insert(call.deadline, call.token, State::Queued(call));
         self.queue.push_back(id);
         self.queued = self.queued.saturating_add(1);
         id
     }
 
+    fn insert(&mut self, deadline: Instant, token: usize, state: State) -> CallId {
+        self.last = self.last.saturating_add(1);
+        let id = CallId(self.last);
+        self.earliest = Some(
+            self.earliest
+                .map_or(deadline, |earliest| earliest.min(deadline)),
+        );
+        let entry = Entry {
+            deadline,
+            token,
+            state,
+        };
+        self.table.insert(id, entry);
+        id
+    }
+
     /// The call that is to be sent next.
-    pub(super) fn next(&mut self) -> Option<(CallId, &Call)> {
-        loop {
-            let id = *self.queue.front()?;
-            if self.table.contains_key(&id) {
-                break;
+    pub(super) fn next(&self) -> Option<&Call> {
+        let id = self.queue.front()?;
+        match &self.table.get(id)?.state {
+            State::Queued(call) => Some(call),
+            _ => None,
+        }
+    }
+
+    /// Takes the calls that ended while they waited off the front of the queue.
+    pub(super) fn skip_ended(&mut self) {
+        while let Some(id) = self.queue.front() {
+            if self.table.contains_key(id) {
+                return;
             }
             self.queue.pop_front();
-        }
-        let id = *self.queue.front()?;
-        match &self.table.get(&id)?.state {
-            State::Queued(call) => Some((id, call)),
-            _ => None,
         }
     }
 
@@ -124,7 +154,7 @@ impl Calls {
     pub(super) fn send_next(&mut self) -> Option<(CallId, Call)> {
         let id = self.queue.pop_front()?;
         let entry = self.table.get_mut(&id)?;
-        match std::mem::replace(&mut entry.state, State::Sent) {
+        match mem::replace(&mut entry.state, State::Sent) {
             State::Queued(call) => {
                 self.queued = self.queued.saturating_sub(1);
                 Some((id, call))
@@ -136,8 +166,8 @@ impl Calls {
         }
     }
 
-    /// Ends a call without a reply.
-    pub(super) fn end(&mut self, id: CallId) -> Option<Progress> {
+    /// Ends a call without a reply: what the driver knows it by, and how far it had come.
+    pub(super) fn end(&mut self, id: CallId) -> Option<(usize, Progress)> {
         let entry = self.remove(id)?;
         let progress = entry.state.progress();
         if progress == Progress::Queued {
@@ -146,7 +176,7 @@ impl Calls {
         } else {
             self.unanswered = self.unanswered.saturating_add(1);
         }
-        Some(progress)
+        Some((entry.token, progress))
     }
 
     /// Drops the dead from the queue once they are the most of it, so that a queue which does not
@@ -162,40 +192,55 @@ impl Calls {
         }
     }
 
-    /// The first frame of a reply.
+    /// The reply of a call that did not run to its end, or whose result is of no use.
+    pub(super) fn failure(&mut self, id: CallId) -> Arrival {
+        match self.table.get(&id) {
+            Some(&Entry {
+                state: State::Sent,
+                token,
+                ..
+            }) => {
+                self.remove(id);
+                Arrival::Whole { token }
+            }
+            Some(_) => Arrival::Stray,
+            None => self.late_or_stray(id, false),
+        }
+    }
+
+    /// The first frame of a reply with a payload.
     pub(super) fn response(
         &mut self,
         id: CallId,
-        reply: Reply,
+        outcome: Outcome,
+        payload: &[u8],
         more: bool,
         bounds: Bounds,
     ) -> Arrival {
-        let length = reply.payload().len();
+        let length = payload.len();
         match self.table.get_mut(&id) {
-            Some(Entry {
-                state: state @ State::Sent,
+            Some(&mut Entry {
+                state: ref mut state @ State::Sent,
+                token,
                 ..
             }) => {
                 if length > bounds.message {
                     self.break_off(id, more);
-                    return Arrival::TooLarge { more };
+                    return Arrival::TooLarge { token, more };
                 }
                 if more {
                     let assembling = self.assembling.saturating_add(length);
                     if assembling > bounds.total {
                         self.break_off(id, more);
-                        return Arrival::Crowded { more };
+                        return Arrival::Crowded { token, more };
                     }
                     self.assembling = assembling;
-                    let assembly = Assembly::new(&Bytes::copy_from_slice(reply.payload()));
-                    *state = State::Receiving {
-                        reply: reply.with_payload(Bytes::new()),
-                        assembly,
-                    };
+                    let assembly = Assembly::new(payload);
+                    *state = State::Receiving { outcome, assembly };
                     Arrival::Continues
                 } else {
                     self.remove(id);
-                    Arrival::Ended(reply)
+                    Arrival::Whole { token }
                 }
             }
             // A reply to a call that was never sent, or a second first frame.
@@ -208,32 +253,39 @@ impl Calls {
     pub(super) fn chunk(
         &mut self,
         id: CallId,
-        chunk: &Bytes,
+        chunk: &[u8],
         more: bool,
         bounds: Bounds,
     ) -> Arrival {
         match self.table.get_mut(&id) {
-            Some(Entry {
-                state: State::Receiving { assembly, .. },
+            Some(&mut Entry {
+                state: State::Receiving {
+                    ref mut assembly, ..
+                },
+                token,
                 ..
             }) => {
                 if assembly.len().saturating_add(chunk.len()) > bounds.message {
                     self.break_off(id, more);
-                    return Arrival::TooLarge { more };
+                    return Arrival::TooLarge { token, more };
                 }
                 let assembling = self.assembling.saturating_add(chunk.len());
                 if assembling > bounds.total {
                     self.break_off(id, more);
-                    return Arrival::Crowded { more };
+                    return Arrival::Crowded { token, more };
                 }
                 assembly.push(chunk);
                 self.assembling = assembling;
                 if more {
                     return Arrival::Continues;
                 }
-                match self.remove(id).map(|entry| entry.state) {
-                    Some(State::Receiving { reply, assembly }) => {
-                        Arrival::Ended(reply.with_payload(assembly.finish()))
+                match self.remove(id) {
+                    Some(Entry {
+                        state: State::Receiving { outcome, assembly },
+                        ..
+                    }) => {
+                        let reply = outcome.reply(assembly.finish().into());
+                        Arrival::Assembled { token, reply }
                     }
                     _ => Arrival::Stray,
                 }

@@ -8,7 +8,7 @@ mod serving;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use self::serving::late_arrival;
 use super::calls::{Call, Calls, Progress};
@@ -20,9 +20,12 @@ use super::id::CallId;
 use super::keepalive::Keepalive;
 use super::outbox::Outbox;
 use super::served::{Served, Stopped};
+use super::transmit::Transmit;
 use crate::error::{Code, Error, Executed};
 use crate::limits::Limits;
-use crate::wire::{Answer, Decoder, Frame, Hello, MAGIC, Reply, VERSIONS};
+use crate::wire::{
+    Answer, Cut, Decoder, Frame, Hello, MAGIC, Outcome, Reply, RequestHead, VERSIONS,
+};
 
 /// One side of one connection.
 ///
@@ -30,8 +33,8 @@ use crate::wire::{Answer, Decoder, Frame, Hello, MAGIC, Reply, VERSIONS};
 ///
 /// - **Input** from outside, `handle_*`: bytes that arrived, the end of the stream, a timeout.
 /// - **Commands** from this side's program, plain verbs: [`call`](Self::call),
-///   [`cancel`](Self::cancel), [`respond`](Self::respond), [`go_away`](Self::go_away),
-///   [`close`](Self::close).
+///   [`cancel`](Self::cancel), [`answer`](Self::answer), [`go_on`](Self::go_on),
+///   [`respond`](Self::respond), [`go_away`](Self::go_away), [`close`](Self::close).
 /// - **Output**, `poll_*`: events, bytes to send, the next timeout.
 /// - **Questions** that change nothing.
 ///
@@ -75,6 +78,29 @@ pub(crate) struct Connection {
     dismissal: Option<(u8, String)>,
     /// Why the connection ended, once it has.
     ended: Option<Fault>,
+}
+
+/// What [`Connection::handle_input`] took off the front. The two that nearly all frames lead to are
+/// handed out at once, with their payloads where they were read; the rest is told by events.
+#[derive(Debug)]
+pub(crate) enum Taken<'a> {
+    /// No frame: more must arrive first.
+    Nothing,
+    /// A frame, and maybe events.
+    Frame,
+    /// As [`Event::Request`], before all events.
+    Request {
+        id: CallId,
+        head: RequestHead,
+        deadline: Instant,
+        payload: &'a [u8],
+    },
+    /// As [`Event::Response`], before all events.
+    Reply {
+        token: usize,
+        outcome: Outcome,
+        payload: &'a [u8],
+    },
 }
 
 /// What a client hears whose connection this side closed before it said hello.
@@ -134,20 +160,45 @@ impl Connection {
 
     // Input.
 
-    /// Bytes arrived. Whole frames are taken off the front of `buffer`, the rest stays.
-    pub(crate) fn handle_bytes(&mut self, now: Instant, buffer: &mut BytesMut) {
+    /// Bytes arrived: takes one frame off the front of `input`, or the piece of a chunk. After
+    /// [`Taken::Nothing`] what is left must stand in front of what arrives next.
+    #[inline]
+    pub(crate) fn handle_input<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Taken<'a> {
+        if self.ended.is_some() {
+            *input = &[];
+            return Taken::Nothing;
+        }
         self.keepalive.heard(now);
-        while self.ended.is_none() {
-            let frame = match self.decoder.next(buffer) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => return self.release_held(),
-                Err(malformed) => return self.close(malformed.into()),
-            };
-            if let Err(fault) = self.handle_frame(now, frame) {
-                return self.close(fault);
+        let taken = match self.decoder.next(input) {
+            Ok(Some(Cut::Request(request))) => self.handle_request(now, request),
+            Ok(Some(Cut::Response {
+                id,
+                outcome,
+                payload,
+                more,
+            })) => self.handle_response(now, CallId(id), outcome, payload, more),
+            Ok(Some(Cut::Piece {
+                id,
+                bytes,
+                more,
+                callee,
+            })) => self
+                .handle_piece(now, CallId(id), bytes, more, callee)
+                .map(|()| Taken::Frame),
+            Ok(Some(Cut::Frame(frame))) => self.handle_frame(now, frame).map(|()| Taken::Frame),
+            Ok(None) => return Taken::Nothing,
+            Err(malformed) => Err(malformed.into()),
+        };
+        match taken {
+            Ok(taken) => {
+                self.release_held();
+                taken
+            }
+            Err(fault) => {
+                self.close(fault);
+                Taken::Frame
             }
         }
-        buffer.clear();
     }
 
     /// The peer sends nothing more.
@@ -199,12 +250,12 @@ impl Connection {
 
     // Commands.
 
-    /// Makes a call. It ends with one [`Event::Response`], unless it is cancelled first.
+    /// Makes a call, and takes what is in it. It ends with one [`Event::Response`], unless it is cancelled first.
     ///
     /// # Errors
     /// The call was not taken in and does not run: the connection is closed or draining, or too
     /// many calls wait already.
-    pub(crate) fn call(&mut self, now: Instant, call: Call) -> Result<CallId, Error> {
+    pub(crate) fn call(&mut self, now: Instant, call: &mut Call) -> Result<CallId, Error> {
         if let Some(fault) = &self.ended {
             return Err(fault.to_error());
         }
@@ -214,7 +265,12 @@ impl Connection {
                 "the connection takes no new calls",
             ));
         }
-        let id = self.calls.insert(call);
+        if self.calls.queued() == 0 && self.may_send(call) {
+            let id = self.calls.send(call);
+            self.send_call(now, id, call);
+            return Ok(id);
+        }
+        let id = self.calls.queue(call);
         self.send_calls(now);
         if self.calls.queued() > self.limits.queued_calls {
             // It is the last in the queue, so none but itself makes room.
@@ -230,16 +286,36 @@ impl Connection {
 
     /// Forgets a call of ours, and tells the peer if the call was sent.
     pub(crate) fn cancel(&mut self, now: Instant, id: CallId) {
-        if let Some(Progress::Sent | Progress::Receiving) = self.forget(id) {
+        if let Some((_, Progress::Sent | Progress::Receiving)) = self.forget(id) {
             self.outbox.frame(&Frame::Cancel { id: id.0 });
         }
         self.send_calls(now);
     }
 
-    /// Answers a call of the peer's whose handler is gone. A call that was aborted only becomes
-    /// free; nobody waits for its reply.
+    /// The handler of a call that [`Event::Request`] has just told of answered at once.
+    #[inline]
+    pub(crate) fn answer(&mut self, id: CallId, reply: Reply) {
+        self.served.answered();
+        self.reply(id, reply);
+    }
+
+    /// The handler of a call that [`Event::Request`] has just told of goes on; it will
+    /// [`respond`](Self::respond). `false` if the connection has ended: it must stop.
+    pub(crate) fn go_on(&mut self, id: CallId, deadline: Instant) -> bool {
+        self.served.go_on(id, deadline);
+        self.ended.is_none()
+    }
+
+    /// Answers a call of the peer's whose handler [went on](Self::go_on) and is gone. A call that
+    /// was aborted only becomes free; nobody waits for its reply.
     pub(crate) fn respond(&mut self, id: CallId, reply: Reply) {
-        if self.served.finish(id) && self.ended.is_none() {
+        if self.served.finish(id) {
+            self.reply(id, reply);
+        }
+    }
+
+    fn reply(&mut self, id: CallId, reply: Reply) {
+        if self.ended.is_none() {
             let limit = self.terms.map_or(0, |terms| terms.peer.message);
             if reply.payload().len() > limit as usize {
                 let error = Error::new(
@@ -315,20 +391,27 @@ impl Connection {
         let never_accepted = matches!(fault, Fault::Refused { .. } | Fault::WrongInstance);
         for id in self.calls.above(0) {
             let unsent = self.outbox.has(id, false);
-            let executed = match self.calls.end(id) {
-                Some(Progress::Receiving) => Executed::Yes,
-                Some(Progress::Sent) if !never_accepted && !unsent => Executed::Maybe,
+            let Some((token, progress)) = self.calls.end(id) else {
+                continue;
+            };
+            let executed = match progress {
+                Progress::Receiving => Executed::Yes,
+                Progress::Sent if !never_accepted && !unsent => Executed::Maybe,
                 _ => Executed::No,
             };
             let error = fault.to_error().with_executed(executed);
             self.events.push_back(Event::Response {
-                id,
+                token,
                 reply: Reply::Failure(error),
             });
         }
         for id in self.served.ids() {
             self.stop(id);
         }
+        // What was not handed out yet does not run.
+        self.events
+            .retain(|event| !matches!(event, Event::Request { .. }));
+        self.served.abandon();
         // A call that counts as not run must not be completed after all.
         self.outbox.abandon();
         self.events.push_back(Event::Closed(fault));
@@ -343,7 +426,7 @@ impl Connection {
 
     /// Appends bytes to send, in order; whether there were any. One call hands out a bounded
     /// amount, so that a frame which becomes ready meanwhile is not far behind.
-    pub(crate) fn poll_transmit(&mut self, now: Instant, out: &mut VecDeque<Bytes>) -> bool {
+    pub(crate) fn poll_transmit(&mut self, now: Instant, out: &mut Transmit) -> bool {
         if let Some(number) = self.pong.take() {
             self.outbox.frame(&Frame::Pong(number));
         }
@@ -388,6 +471,17 @@ impl Connection {
         .min()
     }
 
+    /// Takes the buffer that small frames are written to, if none waits in it. An idle connection
+    /// need not own one.
+    pub(crate) fn take_buffer(&mut self) -> BytesMut {
+        self.outbox.take_buffer()
+    }
+
+    /// Puts a buffer in for the small frames to come.
+    pub(crate) fn put_buffer(&mut self, buffer: BytesMut) {
+        self.outbox.put_buffer(buffer);
+    }
+
     // Questions.
 
     /// What was agreed, once the handshake is over.
@@ -415,16 +509,11 @@ impl Connection {
             .saturating_add(self.outbox.replies())
     }
 
-    /// Calls of ours that have not ended.
-    pub(crate) fn calls_in_flight(&self) -> usize {
-        self.calls.in_flight().saturating_add(self.calls.queued())
-    }
-
     /// What must stay bounded or conserved, for tests to look at.
     #[cfg(test)]
     pub(super) fn audit(&self) -> Audit {
         Audit {
-            calls: self.calls_in_flight(),
+            calls: self.calls.in_flight().saturating_add(self.calls.queued()),
             queue: self.calls.queue_len(),
             served: self.served.len(),
             frames: self.outbox.frames_len(),

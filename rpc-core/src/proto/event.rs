@@ -2,29 +2,28 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::{CallId, Fault};
-use crate::wire::{Reply, RequestHead};
+use crate::wire::{Payload, Reply, RequestHead};
 
 /// Something happened on the connection.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// The handshake is over on this side; [`terms`](super::Connection::terms) says what was agreed.
     Established,
-    /// The peer calls: run it and answer with [`respond`](super::Connection::respond), once.
+    /// The peer calls: run it, and before anything else say how that went, with
+    /// [`answer`](super::Connection::answer) or [`go_on`](super::Connection::go_on).
     Request {
         id: CallId,
         head: RequestHead,
         /// When the call is late, counted from its arrival.
         deadline: Instant,
-        payload: Bytes,
+        payload: Payload,
     },
     /// Stop running the peer's call: it was cancelled, is late, or its connection is gone. Answer
     /// it all the same once its handler is gone, so that its place becomes free.
     Abort(CallId),
-    /// A call of ours ended.
-    Response { id: CallId, reply: Reply },
+    /// The call of ours that the driver knows by `token` ended.
+    Response { token: usize, reply: Reply },
     /// The peer takes no new calls.
     Draining,
     /// The connection ended; this is the last event.

@@ -27,6 +27,7 @@ mod id;
 mod keepalive;
 mod outbox;
 mod served;
+mod transmit;
 
 #[cfg(test)]
 mod tests;
@@ -35,8 +36,9 @@ mod tests;
 use connection::Audit;
 
 pub(crate) use calls::Call;
-pub(crate) use connection::Connection;
+pub(crate) use connection::{Connection, Taken};
 pub(crate) use event::Event;
 pub(crate) use fault::Fault;
 pub(crate) use handshake::{Opening, Terms};
-pub(crate) use id::{ById, CallId};
+pub(crate) use id::CallId;
+pub(crate) use transmit::Transmit;

@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::CallId;
 use super::credit::Credit;
-use crate::wire::{BODY_MAX, Frame};
+use super::transmit::Transmit;
+use crate::wire::{BODY_MAX, Frame, Reply, RequestHead, put_request, put_response};
 
 /// Two lanes: small frames leave at once and in order; what is left of large messages takes turns,
 /// one chunk each, under credit, a few messages at a time. A frame therefore never waits for more than the chunks of one
@@ -50,6 +51,21 @@ impl Outbox {
         }
     }
 
+    /// The beginning of a call of ours.
+    #[inline]
+    pub(super) fn request(&mut self, id: CallId, head: &RequestHead, payload: &[u8], more: bool) {
+        put_request(&mut self.frames, id.0, head, payload, more, false);
+    }
+
+    /// The end of a call of the peer's; `payload` is that of the reply, or the first part of it.
+    #[inline]
+    pub(super) fn response(&mut self, id: CallId, reply: &Reply, payload: &[u8], more: bool) {
+        let before = self.frames.len();
+        put_response(&mut self.frames, id.0, reply, payload, more);
+        let added = self.frames.len().saturating_sub(before);
+        self.replies = self.replies.saturating_add(added);
+    }
+
     /// A reply to a call that never had a place.
     pub(super) fn refusal(&mut self, frame: &Frame) {
         let before = self.frames.len();
@@ -73,6 +89,9 @@ impl Outbox {
 
     /// Forgets the rest of a message that nobody wants any more.
     pub(super) fn forget(&mut self, id: CallId, callee: bool) {
+        if self.bulk.is_empty() {
+            return;
+        }
         let mut freed = 0_usize;
         self.bulk.retain(|bulk| {
             let drop = bulk.id == id && bulk.callee == callee;
@@ -119,6 +138,21 @@ impl Outbox {
         self.frames.len()
     }
 
+    /// Takes the buffer of small frames out, if none waits in it.
+    pub(super) fn take_buffer(&mut self) -> BytesMut {
+        match self.frames.is_empty() {
+            true => std::mem::take(&mut self.frames),
+            false => BytesMut::new(),
+        }
+    }
+
+    /// Puts a buffer in for the small frames to come.
+    pub(super) fn put_buffer(&mut self, buffer: BytesMut) {
+        if self.frames.is_empty() && self.frames.capacity() < buffer.capacity() {
+            self.frames = buffer;
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn bulk_len(&self) -> usize {
         self.bulk.len()
@@ -134,10 +168,10 @@ impl Outbox {
     }
 
     /// Hands out the small frames and one round of chunks.
-    pub(super) fn transmit(&mut self, credit: &mut Credit, out: &mut VecDeque<Bytes>) {
+    pub(super) fn transmit(&mut self, credit: &mut Credit, out: &mut Transmit) {
         let mut handed = self.frames.len();
         if !self.frames.is_empty() {
-            out.push_back(self.frames.split().freeze());
+            out.frames(&mut self.frames);
             self.refusals = 0;
         }
         let turns = self.bulk.len().min(Self::TURNS);
@@ -154,16 +188,18 @@ impl Outbox {
             let Bulk { id, callee, .. } = bulk;
             handed = handed.saturating_add(length);
             // The header travels in front of the payload's own bytes, which are not copied.
-            let mut head = BytesMut::new();
-            Frame::chunk_header(id.0, length, more, callee).put(&mut head);
-            out.push_back(head.freeze());
-            out.push_back(payload);
+            let header = Frame::chunk_header(id.0, length, more, callee);
+            out.block(&header.to_bytes(), payload);
             if more {
                 let last = self.bulk.len().min(Self::TURNS.saturating_sub(1));
                 self.bulk.insert(last, bulk);
             } else if callee {
                 self.bulk_replies = self.bulk_replies.saturating_sub(1);
             }
+        }
+        if self.bulk.is_empty() {
+            self.replies = 0;
+            return;
         }
         self.replies = self
             .bulk

@@ -3,11 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::assembly::{Assembly, Bounds};
 use super::id::CallId;
-use crate::wire::RequestHead;
+use crate::wire::{Payload, RequestHead};
 
 /// The peer's calls, from their first frame until their handler is gone.
 #[derive(Debug, Default)]
@@ -18,6 +16,8 @@ pub(super) struct Served {
     table: HashMap<CallId, Entry>,
     /// No deadline in the table is before it; see [`Calls`](super::calls::Calls).
     earliest: Option<Instant>,
+    /// Calls handed to a handler that has neither answered nor said that it goes on.
+    starting: usize,
     /// Bytes of requests under assembly.
     assembling: usize,
     /// Which calls of the table are held; the oldest is released first.
@@ -31,8 +31,10 @@ struct Entry {
 }
 
 /// ```text
-///   Receiving --last chunk--> (Held) --peer reads again--> Running --answered--> (ended)
-///       +-- cancelled or late: (ended)                        +-- cancelled or late --> Aborted
+///   Receiving --last chunk--> (Held) --peer reads again--> starting --answered--> (ended)
+///       +-- cancelled or late: (ended)                        +-- goes on --> Running
+///                                             Running --answered--> (ended)
+///                                                +-- cancelled or late --> Aborted
 ///                                                   Aborted --its handler is gone--> (ended)
 /// ```
 ///
@@ -46,7 +48,7 @@ enum State {
     },
     Held {
         head: RequestHead,
-        payload: Bytes,
+        payload: Payload,
     },
     Running,
     Aborted,
@@ -58,7 +60,7 @@ pub(super) struct Complete {
     pub(super) id: CallId,
     pub(super) head: RequestHead,
     pub(super) deadline: Instant,
-    pub(super) payload: Bytes,
+    pub(super) payload: Payload,
 }
 
 /// What a frame for a call of the peer meets.
@@ -94,9 +96,26 @@ impl Served {
         fresh
     }
 
-    /// A request that came whole: it runs at once.
-    pub(super) fn run(&mut self, id: CallId, deadline: Instant) {
+    /// A request is handed to its handler, which either answers at once and needs no place in the
+    /// table, or [goes on](Self::go_on).
+    pub(super) fn start(&mut self) {
+        self.starting = self.starting.saturating_add(1);
+    }
+
+    /// A handler that was started answered at once.
+    pub(super) fn answered(&mut self) {
+        self.starting = self.starting.saturating_sub(1);
+    }
+
+    /// A handler that was started goes on.
+    pub(super) fn go_on(&mut self, id: CallId, deadline: Instant) {
+        self.answered();
         self.insert(id, deadline, State::Running);
+    }
+
+    /// Requests that were handed out are not taken up any more.
+    pub(super) fn abandon(&mut self) {
+        self.starting = 0;
     }
 
     /// A request that came whole and must wait until the peer reads its replies.
@@ -105,10 +124,8 @@ impl Served {
         id: CallId,
         deadline: Instant,
         head: RequestHead,
-        payload: Bytes,
+        payload: Payload,
     ) {
-        // Its own bytes: a request that waits must not keep the buffer that it was read into.
-        let payload = Bytes::copy_from_slice(&payload);
         self.held.insert(id);
         self.insert(id, deadline, State::Held { head, payload });
     }
@@ -119,7 +136,7 @@ impl Served {
         id: CallId,
         deadline: Instant,
         head: RequestHead,
-        first: &Bytes,
+        first: &[u8],
         bounds: Bounds,
     ) -> Arrival {
         let assembling = self.assembling.saturating_add(first.len());
@@ -136,7 +153,7 @@ impl Served {
     pub(super) fn chunk(
         &mut self,
         id: CallId,
-        chunk: &Bytes,
+        chunk: &[u8],
         more: bool,
         bounds: Bounds,
     ) -> Arrival {
@@ -168,28 +185,31 @@ impl Served {
                 id,
                 head,
                 deadline,
-                payload: assembly.finish(),
+                payload: assembly.finish().into(),
             }),
             _ => Arrival::Late,
         }
     }
 
-    /// A held request that may run now; it counts as running.
+    /// Whether requests wait until the peer reads its replies.
+    pub(super) fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// A held request that may run now.
     pub(super) fn release(&mut self) -> Option<Complete> {
-        let id = self.held.pop_first()?;
-        let entry = self.table.get_mut(&id)?;
-        let deadline = entry.deadline;
-        match std::mem::replace(&mut entry.state, State::Running) {
-            State::Held { head, payload } => Some(Complete {
+        let id = *self.held.first()?;
+        match self.remove(id)? {
+            Entry {
+                deadline,
+                state: State::Held { head, payload },
+            } => Some(Complete {
                 id,
                 head,
                 deadline,
                 payload,
             }),
-            other => {
-                entry.state = other;
-                None
-            }
+            _ => None,
         }
     }
 
@@ -254,7 +274,7 @@ impl Served {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.table.len()
+        self.table.len().saturating_add(self.starting)
     }
 
     fn insert(&mut self, id: CallId, deadline: Instant, state: State) {

@@ -1,4 +1,7 @@
-//! Runs one call: under its context, until it returns, panics or is to stop.
+//! Runs the calls of one connection: each under its context, until it returns, panics or is to stop.
+//!
+//! A call is polled once where it is, in a slot that is used again for the next. Most are done then.
+//! One that has to wait goes on in a task of its own, slot and all.
 //!
 //! A panic ends the call alone, wherever it comes from: the method, its stub, a destructor. Two ends
 //! are Rust's own and cannot be fenced: a destructor that panics while another panic unwinds, and any
@@ -6,120 +9,379 @@
 
 use std::any::Any;
 use std::future::poll_fn;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use super::router::{Route, Router};
+use crate::cancellation::Cancellation;
 use crate::context::Context;
-use crate::driver::{Charge, Incoming, now};
+use crate::driver::{Charge, Incoming, Link, Session, Started, Ticket, now};
 use crate::error::{Code, Error, Executed};
+use crate::proto::Terms;
 use crate::race::{Either, race};
-use crate::service::{BoxFuture, Method, Request, Service};
+use crate::service::{BoxSlot, Method, Request};
 use crate::wire::Reply;
 
-/// Runs the call and answers it. The answer leaves when the handler is gone, and only then is the
-/// call's place free again.
-pub(super) async fn run(
-    service: Arc<dyn Service>,
-    request: Request,
-    call: Incoming,
+/// Runs the calls of one connection.
+pub(super) struct Dispatch {
+    router: Arc<Router>,
+    link: Link,
+    /// What is kept from one call to the next while calls come.
+    kept: Option<Kept>,
+    /// Of the last call that was done at once, to be used again.
+    context: Option<Context>,
+    /// Other threads could run what computes for long.
+    has_threads: bool,
+    pace: Pace,
+}
+
+/// A slot for the service that was called last, and a place among the server's calls.
+struct Kept {
+    service: usize,
+    slot: BoxSlot,
     permit: Permit,
-) {
-    let method = request.method();
-    let context = Context::of_call(
-        call.deadline,
-        call.cancellation.clone(),
-        call.link.clone(),
-        call.head.metadata.clone(),
-    );
-    let mut handler = Contained::new(method, move || service.call(request));
-    let running = context.scope(poll_fn(|cx| handler.poll(cx)));
-    let reply = match race(call.cancellation.cancelled(), running).await {
-        Either::First(()) => None,
-        Either::Second(reply) => Some(reply),
-    };
-    // Its destructors may panic as well, and may ask for the context.
-    let intact = context
-        .scope(poll_fn(|_| Poll::Ready(handler.destroy())))
-        .await;
-    let reply = match reply {
-        // A call that this one made has the same deadline, and its failure may have come here
-        // before our own clock: what a handler makes of that is not what went wrong.
-        Some(reply) if now() >= call.deadline => Reply::Failure(late(&reply)),
-        Some(reply) if intact => reply,
-        Some(_) => Reply::Failure(panicked()),
-        // Nobody waits for this one.
-        None => Reply::Failure(Error::new(Code::Cancelled, "the call was cancelled")),
-    };
-    drop(permit);
-    call.respond(reply);
 }
 
-/// A handler whose panics stay its own.
-struct Contained<S> {
-    method: &'static Method,
-    state: State<S>,
-}
-
-enum State<S> {
-    /// Not called yet: the stub itself may panic, in the user's `Clone` for example.
-    Unstarted(Option<S>),
-    Running(BoxFuture<Reply>),
-    Gone,
-}
-
-impl<S: FnOnce() -> BoxFuture<Reply>> Contained<S> {
-    fn new(method: &'static Method, start: S) -> Self {
+impl Dispatch {
+    pub(super) fn new(router: Arc<Router>, link: Link) -> Self {
+        let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
         Self {
-            method,
-            state: State::Unstarted(Some(start)),
+            router,
+            link,
+            kept: None,
+            context: None,
+            has_threads: matches!(flavor, Ok(RuntimeFlavor::MultiThread)),
+            pace: Pace::new(),
         }
     }
 
-    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Reply> {
-        let state = &mut self.state;
-        let polled = catch_unwind(AssertUnwindSafe(|| {
-            if let State::Unstarted(start) = state {
-                if let Some(start) = start.take() {
-                    *state = State::Running(start());
+    /// Runs the call as far as it goes, or says why not.
+    #[inline]
+    fn run(
+        &mut self,
+        call: &mut Incoming,
+        terms: &Terms,
+        cx: &mut TaskContext<'_>,
+    ) -> Result<Started, (Refusal, Error)> {
+        let Self {
+            router,
+            link,
+            kept,
+            context: last,
+            has_threads,
+            pace,
+        } = self;
+        let route = router
+            .find(&call.head)
+            .map_err(|error| (Refusal::Unknown, error))?;
+        let overload = |error| (Refusal::Known, error);
+        router.has_room().map_err(overload)?;
+        let held = call.payload.len();
+        let request = router
+            .request(route, mem::take(&mut call.payload), terms)
+            .map_err(overload)?;
+        if kept
+            .as_ref()
+            .is_none_or(|kept| kept.service != route.service)
+        {
+            prepare(router, route, kept).map_err(overload)?;
+        }
+        let Some(Kept {
+            service,
+            slot,
+            permit,
+        }) = kept.take()
+        else {
+            return Err(overload(panicked()));
+        };
+        let metadata = mem::take(&mut call.head.metadata);
+        let context = Context::of_call(last.take(), link, call.deadline, metadata);
+        let mut running = Running {
+            method: route.method,
+            slot,
+            request: Some(request),
+            context: Some(context),
+        };
+        if !(*has_threads && route.is_slow.load(Ordering::Relaxed)) {
+            let began = pace.begin();
+            let polled = running.poll(cx);
+            if pace.end(began) {
+                route.is_slow.store(true, Ordering::Relaxed);
+            }
+            if let Poll::Ready(reply) = polled {
+                // The future is over and has dropped all that was the user's.
+                let intact = running.clear();
+                *last = running.context;
+                *kept = Some(Kept {
+                    service,
+                    slot: running.slot,
+                    permit,
+                });
+                let reply = if intact { reply } else { panicked().into() };
+                return Ok(Started::Answered(reply));
+            }
+        }
+        let Some(cancellation) = running.cancellation() else {
+            return Ok(Started::Answered(panicked().into()));
+        };
+        let task = Task {
+            router: Arc::clone(router),
+            service,
+            deadline: call.deadline,
+            permit: permit.with(router.gauge.charge(held)),
+            ticket: Ticket::new(link.clone(), call.id),
+            running,
+        };
+        tokio::spawn(task.run());
+        Ok(Started::GoesOn(cancellation))
+    }
+}
+
+/// Why a call does not run.
+enum Refusal {
+    /// There is no such method.
+    Unknown,
+    Known,
+}
+
+/// Changes what is kept for what calls of `route` need.
+#[cold]
+fn prepare(router: &Router, route: &Route, kept: &mut Option<Kept>) -> Result<(), Error> {
+    if let Some(Kept { service, slot, .. }) = kept.take() {
+        router.keep(service, slot);
+    }
+    *kept = Some(Kept {
+        permit: router.permit()?,
+        slot: router.slot(route.service).ok_or_else(panicked)?,
+        service: route.service,
+    });
+    Ok(())
+}
+
+impl Session for Dispatch {
+    #[inline]
+    fn start(&mut self, call: &mut Incoming, terms: &Terms, cx: &mut TaskContext<'_>) -> Started {
+        self.run(call, terms, cx)
+            .unwrap_or_else(|(refusal, error)| {
+                let error = error.with_executed(Executed::No);
+                match refusal {
+                    Refusal::Unknown => Started::Unknown(error),
+                    Refusal::Known => Started::Answered(error.into()),
                 }
-            }
-            match state {
-                State::Running(handler) => handler.as_mut().poll(cx),
-                _ => Poll::Ready(Reply::Failure(panicked())),
-            }
-        }));
-        polled.unwrap_or_else(|payload| {
-            self.report(payload);
-            Poll::Ready(Reply::Failure(panicked()))
-        })
+            })
     }
 
-    /// Drops what is left of the handler; `false` if that panicked.
-    fn destroy(&mut self) -> bool {
-        let state = std::mem::replace(&mut self.state, State::Gone);
-        match catch_unwind(AssertUnwindSafe(|| drop(state))) {
+    fn rest(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            self.router.keep(kept.service, kept.slot);
+        }
+        self.pace.rest();
+    }
+}
+
+/// Finds methods that compute for long without waiting, at little cost: the clock is read once for
+/// several calls, and for each one only after it has shown that something takes long.
+struct Pace {
+    /// Calls since the clock was read.
+    calls: u32,
+    since: Option<Instant>,
+    /// So many calls are measured one by one.
+    suspicion: u32,
+}
+
+impl Pace {
+    /// A handler that computes for longer before it waits or returns keeps its connection, and the
+    /// task of it, from everything else for longer than a task of its own costs, many times over.
+    const LONG: Duration = Duration::from_micros(100);
+
+    /// Calls for one reading of the clock.
+    const CALLS: u32 = 16;
+
+    /// Calls that are measured one by one after something took long.
+    const SUSPICION: u32 = 64;
+
+    fn new() -> Self {
+        Self {
+            calls: 0,
+            since: None,
+            suspicion: 0,
+        }
+    }
+
+    #[inline]
+    fn begin(&mut self) -> Option<Instant> {
+        if self.suspicion > 0 {
+            self.suspicion -= 1;
+            return Some(now());
+        }
+        if self.calls == 0 {
+            self.since = Some(now());
+        }
+        self.calls += 1;
+        None
+    }
+
+    /// Whether the call took long.
+    #[inline]
+    fn end(&mut self, began: Option<Instant>) -> bool {
+        if let Some(began) = began {
+            return now().saturating_duration_since(began) > Self::LONG;
+        }
+        if self.calls >= Self::CALLS {
+            self.rest();
+        }
+        false
+    }
+
+    fn rest(&mut self) {
+        let calls = mem::take(&mut self.calls);
+        if let Some(since) = self.since.take().filter(|_| calls > 0) {
+            if now().saturating_duration_since(since) > Self::LONG {
+                self.suspicion = Self::SUSPICION;
+            }
+        }
+    }
+}
+
+/// A call in its slot, whose panics stay its own.
+struct Running {
+    method: &'static Method,
+    slot: BoxSlot,
+    /// Until the stub has it.
+    request: Option<Request>,
+    context: Option<Context>,
+}
+
+impl Running {
+    #[inline]
+    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Reply> {
+        let Self {
+            slot,
+            request,
+            context,
+            ..
+        } = self;
+        let poll = || {
+            // The stub itself may panic, in the user's `Clone` for example.
+            if let Some(request) = request.take() {
+                slot.as_mut().start(request);
+            }
+            slot.as_mut().poll(cx)
+        };
+        match catch_unwind(AssertUnwindSafe(|| Context::enter(context, poll))) {
+            Ok(polled) => polled,
+            Err(payload) => {
+                report(self.method, payload);
+                Poll::Ready(panicked().into())
+            }
+        }
+    }
+
+    /// Empties the slot after the call is over; `false` if that panicked, which only a call can do
+    /// that has panicked before.
+    #[inline]
+    fn clear(&mut self) -> bool {
+        let slot = &mut self.slot;
+        match catch_unwind(AssertUnwindSafe(|| slot.as_mut().empty())) {
             Ok(()) => true,
             Err(payload) => {
-                self.report(payload);
+                report(self.method, payload);
                 false
             }
         }
     }
 
-    fn report(&self, payload: Box<dyn Any + Send>) {
-        // The text goes to the log of this process only; the panic hook has printed it already.
-        let text = payload
-            .downcast_ref::<&'static str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("a value that is not text");
-        tracing::error!(method = ?self.method, panic = text, "a handler panicked");
-        // A payload of the user's own type may panic once more when it is dropped.
-        if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            std::mem::forget(again);
+    /// Drops what is left of the call; `false` if that panicked. Its destructors may ask for the
+    /// context, too.
+    #[inline]
+    fn empty(&mut self) -> bool {
+        let Self { slot, context, .. } = self;
+        let empty = || slot.as_mut().empty();
+        match catch_unwind(AssertUnwindSafe(|| Context::enter(context, empty))) {
+            Ok(()) => true,
+            Err(payload) => {
+                report(self.method, payload);
+                false
+            }
         }
+    }
+
+    fn cancellation(&self) -> Option<Cancellation> {
+        self.context.as_ref()?.cancellation().cloned()
+    }
+}
+
+/// A call that goes on in a task of its own.
+struct Task {
+    running: Running,
+    router: Arc<Router>,
+    service: usize,
+    deadline: Instant,
+    permit: Permit,
+    ticket: Ticket,
+}
+
+impl Task {
+    /// Runs the call to its end and answers it. The answer leaves when the handler is gone, and only
+    /// then is the call's place free again.
+    async fn run(mut self) {
+        let Some(cancellation) = self.running.cancellation() else {
+            return;
+        };
+        let polled = poll_fn(|cx| self.running.poll(cx));
+        let reply = match race(cancellation.cancelled(), polled).await {
+            Either::First(()) => None,
+            Either::Second(reply) => Some(reply),
+        };
+        let intact = self.running.empty();
+        let Self {
+            running,
+            router,
+            service,
+            deadline,
+            permit,
+            ticket,
+        } = self;
+        let reply = match reply {
+            // A call that this one made has the same deadline, and its failure may have come here
+            // before our own clock: what a handler makes of that is not what went wrong.
+            Some(reply) if now() >= deadline => late(&reply).into(),
+            Some(reply) if intact => reply,
+            Some(_) => panicked().into(),
+            // Nobody waits for this one.
+            None => Error::new(Code::Cancelled, "the call was cancelled").into(),
+        };
+        if intact {
+            router.keep(service, running.slot);
+        }
+        drop(permit);
+        ticket.respond(reply);
+    }
+}
+
+impl From<Error> for Reply {
+    fn from(error: Error) -> Self {
+        Self::Failure(error)
+    }
+}
+
+fn report(method: &'static Method, payload: Box<dyn Any + Send>) {
+    // The text goes to the log of this process only; the panic hook has printed it already.
+    let text = payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a value that is not text");
+    tracing::error!(?method, panic = text, "a handler panicked");
+    // A payload of the user's own type may panic once more when it is dropped.
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(again);
     }
 }
 
@@ -141,18 +403,24 @@ fn late(reply: &Reply) -> Error {
 pub(super) struct Permit {
     calls: Arc<AtomicUsize>,
     /// The bytes of its request.
-    _charge: Charge,
+    _charge: Option<Charge>,
 }
 
 impl Permit {
-    pub(super) fn take(calls: &Arc<AtomicUsize>, max: usize, charge: Charge) -> Option<Self> {
+    pub(super) fn take(calls: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
         let taken = calls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |running| {
             (running < max).then_some(running + 1)
         });
         taken.ok().map(|_| Self {
             calls: Arc::clone(calls),
-            _charge: charge,
+            _charge: None,
         })
+    }
+
+    /// The same place, with what its call holds.
+    fn with(mut self, charge: Charge) -> Self {
+        self._charge = Some(charge);
+        self
     }
 }
 

@@ -1,28 +1,65 @@
 //! Finds the method that a request names, and sees whether the call may run.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::dispatch::{self, Permit};
+use super::dispatch::{Dispatch, Permit};
 use crate::codec::{Budget, CodecId};
-use crate::driver::{Gauge, Handler, Incoming};
-use crate::error::{Code, Error, Executed};
+use crate::driver::{Gauge, Handler, Link, Session};
+use crate::error::{Code, Error};
 use crate::limits::Limits;
-use crate::service::{Descriptor, Method, Request, Service};
-use crate::wire::Reply;
+use crate::proto::Terms;
+use crate::service::{self, BoxSlot, Descriptor, Method, Request, Service};
+use crate::wire::{Payload, RequestHead};
 
 /// The services of a server, or of a client that offers some, by method.
 pub(crate) struct Router {
-    services: Vec<Arc<dyn Service>>,
-    methods: HashMap<u64, (usize, &'static Method)>,
+    services: Vec<Offered>,
+    routes: HashMap<u64, Route, BuildHasherDefault<Spread>>,
     limits: Limits,
     calls: Arc<AtomicUsize>,
     calls_max: usize,
     /// What the connections and the running calls hold.
-    gauge: Gauge,
+    pub(super) gauge: Gauge,
     buffers_max: usize,
+}
+
+struct Offered {
+    service: Arc<dyn Service>,
+    /// Slots that no call is in.
+    slots: Mutex<Vec<BoxSlot>>,
+}
+
+/// Where the calls of a method go.
+pub(super) struct Route {
+    pub(super) service: usize,
+    pub(super) method: &'static Method,
+    fingerprint: u64,
+    /// The method has computed for long without waiting: its calls get tasks of their own, where
+    /// there are other threads to run them.
+    pub(super) is_slow: AtomicBool,
+}
+
+/// The numbers of methods are hashes already, and the table is made of our own, so that no peer can
+/// make them collide.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        // A number is written as one u64.
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
 }
 
 /// What a shed call is told to wait: long enough for a queue of short calls to drain.
@@ -41,7 +78,7 @@ impl Router {
             let error = Error::new(Code::NotFound, "there is no service to offer");
             return Err(error.with_hint("add one with `.service(..)`"));
         }
-        let mut methods: HashMap<u64, (usize, &'static Method)> = HashMap::new();
+        let mut routes: HashMap<u64, Route, _> = HashMap::default();
         for (index, service) in services.iter().enumerate() {
             let name = service.descriptor().name;
             if services
@@ -53,7 +90,14 @@ impl Router {
                 return Err(error.with_hint("rename one with `#[service(name = \"..\")]`"));
             }
             for method in service.descriptor().methods {
-                if let Some((_, other)) = methods.insert(method.id.0, (index, method)) {
+                let route = Route {
+                    service: index,
+                    method,
+                    fingerprint: method.fingerprint(),
+                    is_slow: AtomicBool::new(false),
+                };
+                if let Some(other) = routes.insert(method.id.0, route) {
+                    let other = other.method;
                     let text = format!("{method:?} and {other:?} have the same number");
                     return Err(Error::new(Code::InUse, text)
                         .with_hint("rename one with `#[rpc(name = \"..\")]`"));
@@ -61,8 +105,14 @@ impl Router {
             }
         }
         Ok(Self {
-            services,
-            methods,
+            services: services
+                .into_iter()
+                .map(|service| Offered {
+                    service,
+                    slots: Mutex::default(),
+                })
+                .collect(),
+            routes,
             limits,
             calls: Arc::default(),
             calls_max,
@@ -72,7 +122,9 @@ impl Router {
     }
 
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = &'static Descriptor> {
-        self.services.iter().map(|service| service.descriptor())
+        self.services
+            .iter()
+            .map(|offered| offered.service.descriptor())
     }
 
     /// Calls that are running.
@@ -80,45 +132,59 @@ impl Router {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// The service and the request of a call that may run.
-    fn admit(&self, call: &mut Incoming) -> Result<(&Arc<dyn Service>, Request, Permit), Error> {
-        let Some((index, method)) = self.methods.get(&call.head.method) else {
-            call.link.strike();
-            return Err(self.unknown(call.head.method));
+    /// Finds what a request names, and sees whether both sides mean the same by it.
+    #[inline]
+    pub(super) fn find(&self, head: &RequestHead) -> Result<&Route, Error> {
+        let Some(route) = self.routes.get(&head.method) else {
+            return Err(self.unknown(head.method));
         };
-        if call.head.fingerprint != method.fingerprint() {
-            call.link.strike();
+        if head.fingerprint != route.fingerprint {
             let error = Error::new(
                 Code::Skew,
                 "client and server have different argument types",
             );
-            return Err(error.with_details(method.shape().to_bytes()));
+            return Err(error.with_details(route.method.shape().to_bytes()));
         }
-        call.link.forgive();
-        if self.gauge.read() > self.buffers_max {
-            let text = format!(
-                "the server holds {} bytes for its clients, its limit",
-                self.buffers_max
-            );
-            return Err(Error::new(Code::Overloaded, text).with_retry_after(RETRY_AFTER));
-        }
-        let charge = self.gauge.charge(call.payload.len());
-        let Some(permit) = Permit::take(&self.calls, self.calls_max, charge) else {
+        Ok(route)
+    }
+
+    /// A place for a call, if one is free.
+    pub(super) fn permit(&self) -> Result<Permit, Error> {
+        Permit::take(&self.calls, self.calls_max).ok_or_else(|| {
             let text = format!("the server runs {} calls, its limit", self.calls_max);
-            return Err(Error::new(Code::Overloaded, text).with_retry_after(RETRY_AFTER));
-        };
-        let (Some(service), Some(terms)) = (self.services.get(*index), call.link.terms()) else {
-            return Err(self.unknown(call.head.method));
-        };
+            Error::new(Code::Overloaded, text).with_retry_after(RETRY_AFTER)
+        })
+    }
+
+    /// Whether the server has room for what one more call holds.
+    #[inline]
+    pub(super) fn has_room(&self) -> Result<(), Error> {
+        if self.gauge.read() <= self.buffers_max {
+            return Ok(());
+        }
+        let text = format!(
+            "the server holds {} bytes for its clients, its limit",
+            self.buffers_max
+        );
+        Err(Error::new(Code::Overloaded, text).with_retry_after(RETRY_AFTER))
+    }
+
+    /// The request as the service's stub takes it.
+    #[inline]
+    pub(super) fn request(
+        &self,
+        route: &Route,
+        payload: Payload,
+        terms: &Terms,
+    ) -> Result<Request, Error> {
         let Some(codec) = CodecId::from_wire(terms.codec) else {
             return Err(Error::new(
                 Code::Version,
                 "the codec of the connection is not in this build",
             ));
         };
-        let payload = std::mem::take(&mut call.payload);
-        let request = Request {
-            method,
+        Ok(Request {
+            method: route.method,
             codec,
             budget: Budget::of_message(
                 payload.len(),
@@ -127,8 +193,36 @@ impl Router {
             ),
             reply_limit: terms.peer.message as usize,
             payload,
+        })
+    }
+
+    /// A slot for calls of the service of this number, used before or new.
+    pub(super) fn slot(&self, service: usize) -> Option<BoxSlot> {
+        let offered = self.services.get(service)?;
+        let used = lock(&offered.slots).pop();
+        let new = || {
+            let slot = offered.service.slot();
+            slot.unwrap_or_else(|| {
+                let call = |service: Arc<dyn Service>, request| {
+                    let reply = service.call(request);
+                    async move { (reply.await, service) }
+                };
+                service::slot(Arc::clone(&offered.service), call)
+            })
         };
-        Ok((service, request, permit))
+        used.or_else(|| Some(new()))
+    }
+
+    /// Keeps an empty slot for the next call.
+    pub(super) fn keep(&self, service: usize, slot: BoxSlot) {
+        /// As many as connections are likely to be busy at one time.
+        const SLOTS_MAX: usize = 256;
+        if let Some(offered) = self.services.get(service) {
+            let mut slots = lock(&offered.slots);
+            if slots.len() < SLOTS_MAX {
+                slots.push(slot);
+            }
+        }
     }
 
     fn unknown(&self, method: u64) -> Error {
@@ -143,16 +237,15 @@ impl Router {
 }
 
 impl Handler for Router {
-    fn start(&self, mut call: Incoming) {
-        match self.admit(&mut call) {
-            Ok((service, request, permit)) => {
-                tokio::spawn(dispatch::run(Arc::clone(service), request, call, permit));
-            }
-            Err(error) => call.respond(Reply::Failure(error.with_executed(Executed::No))),
-        }
+    fn session(self: Arc<Self>, link: Link) -> Box<dyn Session> {
+        Box::new(Dispatch::new(self, link))
     }
 
     fn gauge(&self) -> &Gauge {
         &self.gauge
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,11 +1,11 @@
 //! Cuts a stream of bytes into frames.
 
-use bytes::{Buf, BytesMut};
+use super::header::{Header, flag, kind};
+use super::reply::Outcome;
+use super::{BODY_MAX, Frame, MAGIC, Malformed, PREAMBLE_MAX, Reader, Reply, RequestHead};
 
-use super::header::Header;
-use super::{BODY_MAX, Frame, MAGIC, Malformed, PREAMBLE_MAX};
-
-/// An incremental decoder: bytes go into one buffer, frames come out as soon as they are whole.
+/// An incremental decoder: bytes go in as they arrive, frames come out as soon as they are whole, and
+/// the body of a chunk in whatever pieces it arrives.
 ///
 /// It owns no buffer and reserves nothing for a declared length; a header over the limit is refused
 /// when it is seen, not when its body has arrived.
@@ -13,6 +13,51 @@ use super::{BODY_MAX, Frame, MAGIC, Malformed, PREAMBLE_MAX};
 pub(crate) struct Decoder {
     magic_seen: bool,
     body_max: usize,
+    /// The chunk of which only a part has arrived.
+    chunk: Option<Chunk>,
+}
+
+/// What was cut off the stream.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Cut<'a> {
+    /// A call begins.
+    Request(Request<'a>),
+    /// A call ends, and the method has run.
+    Response {
+        id: u64,
+        outcome: Outcome,
+        payload: &'a [u8],
+        more: bool,
+    },
+    /// Bytes of a message that travels in chunks: a chunk, or as much of one as has arrived. They
+    /// are not copied here, because there are many of them.
+    Piece {
+        id: u64,
+        bytes: &'a [u8],
+        /// Whether the message goes on behind them.
+        more: bool,
+        callee: bool,
+    },
+    /// Anything else.
+    Frame(Frame),
+}
+
+/// The beginning of a call, with its payload where it was read.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Request<'a> {
+    pub(crate) id: u64,
+    pub(crate) head: RequestHead,
+    pub(crate) payload: &'a [u8],
+    pub(crate) more: bool,
+    pub(crate) stream: bool,
+}
+
+/// A chunk whose header was seen.
+#[derive(Clone, Copy, Debug)]
+struct Chunk {
+    header: Header,
+    /// Bytes of its body that have not arrived.
+    left: usize,
 }
 
 impl Decoder {
@@ -22,6 +67,7 @@ impl Decoder {
         Self {
             magic_seen: false,
             body_max: PREAMBLE_MAX,
+            chunk: None,
         }
     }
 
@@ -30,12 +76,16 @@ impl Decoder {
         self.body_max = BODY_MAX;
     }
 
-    /// The next frame off the front of `buffer`; `None` until it is whole.
-    pub(crate) fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, Malformed> {
-        if !self.magic_seen && !self.take_magic(buffer)? {
+    /// The next frame off the front of `input`; `None` until more has arrived.
+    #[inline]
+    pub(crate) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Cut<'a>>, Malformed> {
+        if let Some(chunk) = self.chunk.take() {
+            return Ok(self.piece(chunk, input));
+        }
+        if !self.magic_seen && !self.take_magic(input)? {
             return Ok(None);
         }
-        let Some(header) = Header::peek(buffer).transpose()? else {
+        let Some(header) = Header::peek(input).transpose()? else {
             return Ok(None);
         };
         // `u32` always fits: the crate does not build for 16-bit machines.
@@ -46,42 +96,144 @@ impl Decoder {
                 limit: self.body_max,
             });
         }
-        if buffer.len() < Header::LEN.saturating_add(length) {
-            return Ok(None);
+        let behind = input.get(Header::LEN..).unwrap_or_default();
+        if header.kind == kind::CHUNK {
+            header.check()?;
+            if length == 0 {
+                // It would cost its sender no credit, however many there are.
+                return Err(Malformed::Body {
+                    kind: header.kind,
+                    what: "a chunk without a byte",
+                });
+            }
+            *input = behind;
+            let left = length;
+            return Ok(self.piece(Chunk { header, left }, input));
         }
-        buffer.advance(Header::LEN);
-        let body = buffer.split_to(length).freeze();
-        Frame::parse(header, body).map(Some)
+        let Some((body, behind)) = behind.split_at_checked(length) else {
+            return Ok(None);
+        };
+        *input = behind;
+        cut(header, body).map(Some)
+    }
+
+    /// As much of a chunk as has arrived.
+    fn piece<'a>(&mut self, chunk: Chunk, input: &mut &'a [u8]) -> Option<Cut<'a>> {
+        let (bytes, behind) = input.split_at_checked(chunk.left).unwrap_or((input, &[]));
+        *input = behind;
+        let left = chunk.left.saturating_sub(bytes.len());
+        if left > 0 {
+            self.chunk = Some(Chunk { left, ..chunk });
+        }
+        (!bytes.is_empty()).then_some(Cut::Piece {
+            id: chunk.header.id,
+            bytes,
+            more: left > 0 || chunk.header.flags & flag::MORE != 0,
+            callee: chunk.header.flags & flag::CALLEE != 0,
+        })
     }
 
     /// Takes the magic off the front; `false` while it is incomplete. The first wrong byte is an
     /// error, so that a peer which speaks something else is told at once.
-    fn take_magic(&mut self, buffer: &mut BytesMut) -> Result<bool, Malformed> {
-        let seen = buffer.len().min(MAGIC.len());
-        if buffer.get(..seen) != MAGIC.get(..seen) {
+    fn take_magic(&mut self, input: &mut &[u8]) -> Result<bool, Malformed> {
+        let seen = input.len().min(MAGIC.len());
+        if input.get(..seen) != MAGIC.get(..seen) {
             // What it said first helps to recognise it: "HTTP/1.1 400 Bad Request".
             const QUOTE_MAX: usize = 32;
-            let got = buffer.iter().copied().take(QUOTE_MAX).collect();
+            let got = input.iter().copied().take(QUOTE_MAX).collect();
             return Err(Malformed::Magic { got });
         }
         if seen < MAGIC.len() {
             return Ok(false);
         }
-        buffer.advance(MAGIC.len());
+        *input = input.get(MAGIC.len()..).unwrap_or_default();
         self.magic_seen = true;
         Ok(true)
     }
 }
 
+/// A whole frame. Of the two kinds that nearly all are the payload is not copied.
+#[inline]
+fn cut(header: Header, body: &[u8]) -> Result<Cut<'_>, Malformed> {
+    let more = header.flags & flag::MORE != 0;
+    match header.kind {
+        kind::REQUEST => {
+            header.check()?;
+            let mut body = Reader::new(header.kind, body);
+            let head = RequestHead::parse(&mut body, header.flags & flag::METADATA != 0)?;
+            Ok(Cut::Request(Request {
+                id: header.id,
+                head,
+                payload: body.rest(),
+                more,
+                stream: header.flags & flag::STREAM != 0,
+            }))
+        }
+        kind::RESPONSE => {
+            header.check()?;
+            match body.split_first() {
+                Some((&outcome, payload)) if outcome != Reply::FAILURE => Ok(Cut::Response {
+                    id: header.id,
+                    outcome: Outcome::parse(header.kind, outcome)?,
+                    payload,
+                    more,
+                }),
+                _ => Frame::parse(header, body).map(Cut::Frame),
+            }
+        }
+        _ => Frame::parse(header, body).map(Cut::Frame),
+    }
+}
+
+/// For tests: the frame, in which a piece stands as a chunk of its own.
+#[cfg(test)]
+use super::Payload;
+
+#[cfg(test)]
+impl Cut<'_> {
+    pub(crate) fn into_frame(self) -> Frame {
+        match self {
+            Self::Frame(frame) => frame,
+            Self::Request(request) => Frame::Request {
+                id: request.id,
+                head: request.head,
+                payload: Payload::copy_from_slice(request.payload),
+                more: request.more,
+                stream: request.stream,
+            },
+            Self::Response {
+                id,
+                outcome,
+                payload,
+                more,
+            } => Frame::Response {
+                id,
+                reply: outcome.reply(Payload::copy_from_slice(payload)),
+                more,
+            },
+            Self::Piece {
+                id,
+                bytes,
+                more,
+                callee,
+            } => Frame::Chunk {
+                id,
+                payload: bytes::Bytes::copy_from_slice(bytes),
+                more,
+                callee,
+            },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::wire::header::kind;
+    use bytes::{Bytes, BytesMut};
 
-    fn after_magic(bytes: &[u8]) -> BytesMut {
-        let mut buffer = BytesMut::from(&MAGIC[..]);
-        buffer.extend_from_slice(bytes);
-        buffer
+    use super::*;
+
+    fn after_magic(bytes: &[u8]) -> Vec<u8> {
+        [&MAGIC, bytes].concat()
     }
 
     #[test]
@@ -90,20 +242,51 @@ mod tests {
         Frame::Ping(7).put(&mut wire);
         Frame::Cancel { id: 3 }.put(&mut wire);
         let mut decoder = Decoder::new();
-        let mut buffer = BytesMut::new();
+        let mut buffer = Vec::new();
         let mut frames = Vec::new();
         for byte in wire {
-            buffer.extend_from_slice(&[byte]);
-            frames.extend(decoder.next(&mut buffer).unwrap());
+            buffer.push(byte);
+            let mut input = &buffer[..];
+            while let Some(cut) = decoder.next(&mut input).unwrap() {
+                frames.push(cut.into_frame());
+            }
+            buffer = input.to_vec();
         }
         assert_eq!(frames, [Frame::Ping(7), Frame::Cancel { id: 3 }]);
         assert!(buffer.is_empty());
     }
 
     #[test]
+    fn a_chunk_comes_out_as_it_comes_in() {
+        let chunk = Frame::Chunk {
+            id: 1,
+            payload: Bytes::from_static(b"abc"),
+            more: false,
+            callee: true,
+        };
+        let mut wire = BytesMut::from(&MAGIC[..]);
+        chunk.put(&mut wire);
+        let mut decoder = Decoder::new();
+        let at = wire.len() - 1;
+        let (mut early, mut late) = wire.split_at(at);
+        let piece = |bytes, more| {
+            Some(Cut::Piece {
+                id: 1,
+                bytes,
+                more,
+                callee: true,
+            })
+        };
+        assert_eq!(decoder.next(&mut early), Ok(piece(&b"ab"[..], true)));
+        assert_eq!(decoder.next(&mut early), Ok(None));
+        assert_eq!(decoder.next(&mut late), Ok(piece(&b"c"[..], false)));
+        assert!(late.is_empty());
+    }
+
+    #[test]
     fn another_protocol_is_named_by_what_it_said() {
-        let mut buffer = BytesMut::from(&b"HTTP/1.1 400 Bad Request\r\n"[..]);
-        let error = Decoder::new().next(&mut buffer).unwrap_err();
+        let mut input = &b"HTTP/1.1 400 Bad Request\r\n"[..];
+        let error = Decoder::new().next(&mut input).unwrap_err();
         assert_eq!(
             error.to_string(),
             r#"the peer does not speak this protocol: it began with "HTTP/1.1 400 Bad Request\r\n""#
@@ -118,36 +301,16 @@ mod tests {
             flags: 0,
             id: 1,
         };
-        let mut bytes = BytesMut::new();
-        header.put(&mut bytes);
-        let mut buffer = after_magic(&bytes);
+        let buffer = after_magic(&header.to_bytes());
         let mut decoder = Decoder::new();
         decoder.accept();
         assert_eq!(
-            decoder.next(&mut buffer),
+            decoder.next(&mut &buffer[..]),
             Err(Malformed::TooLong {
                 length: u32::MAX,
                 limit: BODY_MAX
             })
         );
-    }
-
-    #[test]
-    fn row_01_an_allowed_length_reserves_nothing_until_bytes_arrive() {
-        let header = Header {
-            length: BODY_MAX as u32,
-            kind: kind::REQUEST,
-            flags: 0,
-            id: 1,
-        };
-        let mut bytes = BytesMut::new();
-        header.put(&mut bytes);
-        let mut buffer = after_magic(&bytes);
-        let capacity = buffer.capacity();
-        let mut decoder = Decoder::new();
-        decoder.accept();
-        assert_eq!(decoder.next(&mut buffer), Ok(None));
-        assert!(buffer.capacity() <= capacity);
     }
 
     #[test]
@@ -158,9 +321,9 @@ mod tests {
             flags: 0,
             id: 0,
         };
-        let mut bytes = BytesMut::new();
-        header.put(&mut bytes);
-        let error = Decoder::new().next(&mut after_magic(&bytes)).unwrap_err();
+        let error = Decoder::new()
+            .next(&mut &after_magic(&header.to_bytes())[..])
+            .unwrap_err();
         assert_eq!(
             error,
             Malformed::TooLong {

@@ -78,7 +78,7 @@ impl Hello {
         }
     }
 
-    pub(super) fn parse(mut body: Reader) -> Result<Self, Malformed> {
+    pub(super) fn parse(mut body: Reader<'_>) -> Result<Self, Malformed> {
         let versions = (
             body.u16("no lowest version")?,
             body.u16("no highest version")?,
@@ -99,11 +99,11 @@ impl Hello {
             let length = usize::from(body.u16("no option length")?);
             let value = body.bytes(length, "an option is cut off")?;
             match tag {
-                option::EXPECTED => match <[u8; 16]>::try_from(&value[..]) {
+                option::EXPECTED => match <[u8; 16]>::try_from(value) {
                     Ok(instance) => expected = Some(instance),
                     Err(_) => return Err(body.malformed("an instance is not 16 bytes")),
                 },
-                option::CREDENTIALS => credentials = Bytes::copy_from_slice(&value),
+                option::CREDENTIALS => credentials = Bytes::copy_from_slice(value),
                 _ => {}
             }
         }
@@ -150,7 +150,7 @@ impl Answer {
         }
     }
 
-    pub(super) fn parse(mut body: Reader) -> Result<Self, Malformed> {
+    pub(super) fn parse(mut body: Reader<'_>) -> Result<Self, Malformed> {
         let code = body.u8("no status")?;
         if code != Self::ACCEPTED {
             let versions = (
@@ -167,7 +167,7 @@ impl Answer {
         let codec = body.u8("no codec")?;
         let parameters = Parameters::parse(&mut body)?;
         let instance = body.bytes(16, "no instance")?;
-        let instance = <[u8; 16]>::try_from(&instance[..])
+        let instance = <[u8; 16]>::try_from(instance)
             .map_err(|_| body.malformed("an instance is not 16 bytes"))?;
         Ok(Self::Accepted {
             version,
@@ -186,7 +186,7 @@ impl Parameters {
         out.put_u32_le(self.stream_window);
     }
 
-    fn parse(body: &mut Reader) -> Result<Self, Malformed> {
+    fn parse(body: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {
             message: body.u32("no message limit")?,
             calls: body.u32("no call limit")?,

@@ -1,7 +1,5 @@
 //! The sixteen bytes before every body.
 
-use bytes::{BufMut, BytesMut};
-
 use super::Malformed;
 
 /// The kinds of frames. The numbers are the wire's.
@@ -65,11 +63,39 @@ impl Header {
         }))
     }
 
-    pub(crate) fn put(&self, out: &mut BytesMut) {
-        out.put_u32_le(self.length);
-        out.put_u8(self.kind);
-        out.put_u8(self.flags);
-        out.put_u16_le(0);
-        out.put_u64_le(self.id);
+    /// Whether a frame of this kind may bear these flags and this call.
+    #[inline]
+    pub(crate) fn check(self) -> Result<(), Malformed> {
+        let Self {
+            kind, flags, id, ..
+        } = self;
+        let allowed = match kind {
+            kind::REQUEST => flag::MORE | flag::METADATA | flag::STREAM,
+            kind::RESPONSE => flag::MORE,
+            kind::CHUNK | kind::ITEM => flag::MORE | flag::CALLEE,
+            kind::END | kind::CREDIT => flag::CALLEE,
+            kind::HELLO | kind::ANSWER | kind::READY | kind::CANCEL => 0,
+            kind::PING | kind::PONG | kind::GO_AWAY => 0,
+            _ => return Err(Malformed::Kind(kind)),
+        };
+        if flags & !allowed != 0 {
+            return Err(Malformed::Flags { kind, flags });
+        }
+        let of_call = (kind::REQUEST..=kind::END).contains(&kind);
+        let of_connection = !of_call && kind != kind::CREDIT;
+        if (of_call && id == 0) || (of_connection && id != 0) {
+            return Err(Malformed::CallId { kind, id });
+        }
+        Ok(())
+    }
+
+    /// The header as it stands on the wire.
+    #[inline]
+    pub(crate) fn to_bytes(self) -> [u8; Self::LEN] {
+        let [l0, l1, l2, l3] = self.length.to_le_bytes();
+        let [i0, i1, i2, i3, i4, i5, i6, i7] = self.id.to_le_bytes();
+        [
+            l0, l1, l2, l3, self.kind, self.flags, 0, 0, i0, i1, i2, i3, i4, i5, i6, i7,
+        ]
     }
 }

@@ -150,7 +150,7 @@ impl Metadata {
         }
     }
 
-    pub(super) fn parse(body: &mut Reader) -> Result<Self, Malformed> {
+    pub(super) fn parse(body: &mut Reader<'_>) -> Result<Self, Malformed> {
         let count = usize::from(body.u8("no number of metadata entries")?);
         if count == 0 || count > Self::ENTRIES_MAX {
             return Err(body.malformed("a number of metadata entries that is not allowed"));
@@ -167,8 +167,8 @@ impl Metadata {
             let key = body.bytes(key_len, "a metadata key is cut off")?;
             // Its own bytes: a value that is kept must not keep the read buffer.
             let value =
-                Bytes::copy_from_slice(&body.bytes(value_len, "a metadata value is cut off")?);
-            let key = String::from_utf8_lossy(&key).into_owned();
+                Bytes::copy_from_slice(body.bytes(value_len, "a metadata value is cut off")?);
+            let key = String::from_utf8_lossy(key).into_owned();
             if check(&key, &value).is_err() || entries.iter().any(|entry| entry.key == key) {
                 return Err(body.malformed("a metadata entry that is not allowed"));
             }
@@ -259,9 +259,7 @@ mod tests {
 
     #[test]
     fn row_17_metadata_bloat_is_refused_on_arrival() {
-        let refused = |body: &[u8]| {
-            Metadata::parse(&mut Reader::new(0x10, Bytes::copy_from_slice(body))).is_err()
-        };
+        let refused = |body: &[u8]| Metadata::parse(&mut Reader::new(0x10, body)).is_err();
         assert!(refused(&[65]), "too many entries");
         assert!(
             refused(&[1, 0, 1, 0xff, 0xff, b'k']),

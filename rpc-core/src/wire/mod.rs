@@ -28,6 +28,7 @@ pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod header;
 pub(crate) mod metadata;
+mod payload;
 mod reader;
 pub(crate) mod reply;
 mod text;
@@ -35,11 +36,16 @@ mod text;
 #[cfg(test)]
 mod vectors;
 
-pub(crate) use decoder::Decoder;
-pub(crate) use frame::{Frame, RequestHead};
+pub(crate) use decoder::{Cut, Decoder, Request};
+pub(crate) use frame::{Frame, RequestHead, put_request, put_response};
+/// Bytes before the body of every frame.
+pub(crate) const HEADER_LEN: usize = header::Header::LEN;
+
 pub(crate) use handshake::{Answer, Hello, Parameters};
 pub use metadata::Metadata;
+pub use payload::Payload;
 pub(crate) use reader::Reader;
+pub(crate) use reply::Outcome;
 pub use reply::Reply;
 
 use std::fmt;

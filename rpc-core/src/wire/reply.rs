@@ -5,24 +5,61 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::text::put_text;
-use super::{Malformed, Reader};
+use super::{Malformed, Payload, Reader};
 use crate::error::{Code, Error, Executed};
 
 /// What became of a call. The same type leaves the server's stub and reaches the client's.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
     /// The method returned; the encoded value, or the `Ok` of its `Result`.
-    Value(Bytes),
+    Value(Payload),
     /// The method returned this encoded `Err`.
-    ServiceError(Bytes),
+    ServiceError(Payload),
     /// The call failed before, during or after the method.
     Failure(Error),
 }
 
+/// A reply of nothing, where another was taken out.
+impl Default for Reply {
+    fn default() -> Self {
+        Self::Value(Payload::default())
+    }
+}
+
+/// How a method that has run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Value,
+    ServiceError,
+}
+
+impl Outcome {
+    #[inline]
+    pub(super) fn parse(kind: u8, byte: u8) -> Result<Self, Malformed> {
+        match byte {
+            Reply::VALUE => Ok(Self::Value),
+            Reply::SERVICE_ERROR => Ok(Self::ServiceError),
+            _ => Err(Malformed::Body {
+                kind,
+                what: "unknown outcome",
+            }),
+        }
+    }
+
+    /// The reply of this outcome.
+    #[inline]
+    pub(crate) fn reply(self, payload: Payload) -> Reply {
+        match self {
+            Self::Value => Reply::Value(payload),
+            Self::ServiceError => Reply::ServiceError(payload),
+        }
+    }
+}
+
 impl Reply {
-    const VALUE: u8 = 0;
-    const SERVICE_ERROR: u8 = 1;
-    const FAILURE: u8 = 2;
+    pub(super) const VALUE: u8 = 0;
+    pub(super) const SERVICE_ERROR: u8 = 1;
+    pub(super) const FAILURE: u8 = 2;
 
     /// The longest details of a failure: 32 KiB, because a failure travels in one frame.
     const DETAILS_MAX: usize = 32 * 1024;
@@ -35,27 +72,21 @@ impl Reply {
         }
     }
 
-    /// Splits the payload at `at`: what stands in the first frame, and the rest for chunks.
-    pub(crate) fn split(self, at: usize) -> (Self, Bytes) {
+    /// The payload, to be taken apart; `None` for a failure.
+    pub(crate) fn payload_mut(&mut self) -> Option<&mut Payload> {
         match self {
-            Self::Value(mut payload) => {
-                let rest = payload.split_off(at.min(payload.len()));
-                (Self::Value(payload), rest)
-            }
-            Self::ServiceError(mut payload) => {
-                let rest = payload.split_off(at.min(payload.len()));
-                (Self::ServiceError(payload), rest)
-            }
-            Self::Failure(error) => (Self::Failure(error), Bytes::new()),
+            Self::Value(payload) | Self::ServiceError(payload) => Some(payload),
+            Self::Failure(_) => None,
         }
     }
 
-    /// The same outcome with the whole payload.
-    pub(crate) fn with_payload(self, payload: Bytes) -> Self {
+    /// What stands before the payload; `None` for a failure, which has none.
+    #[inline]
+    pub(super) fn outcome(&self) -> Option<u8> {
         match self {
-            Self::Value(_) => Self::Value(payload),
-            Self::ServiceError(_) => Self::ServiceError(payload),
-            Self::Failure(error) => Self::Failure(error),
+            Self::Value(_) => Some(Self::VALUE),
+            Self::ServiceError(_) => Some(Self::SERVICE_ERROR),
+            Self::Failure(_) => None,
         }
     }
 
@@ -76,10 +107,10 @@ impl Reply {
         }
     }
 
-    pub(super) fn parse(mut body: Reader) -> Result<Self, Malformed> {
+    pub(super) fn parse(mut body: Reader<'_>) -> Result<Self, Malformed> {
         match body.u8("no outcome")? {
-            Self::VALUE => Ok(Self::Value(body.rest())),
-            Self::SERVICE_ERROR => Ok(Self::ServiceError(body.rest())),
+            Self::VALUE => Ok(Self::Value(body.payload())),
+            Self::SERVICE_ERROR => Ok(Self::ServiceError(body.payload())),
             Self::FAILURE => parse_failure(body).map(Self::Failure),
             _ => Err(body.malformed("unknown outcome")),
         }
@@ -107,7 +138,7 @@ fn put_failure(error: &Error, out: &mut BytesMut) {
     }
 }
 
-fn parse_failure(mut body: Reader) -> Result<Error, Malformed> {
+fn parse_failure(mut body: Reader<'_>) -> Result<Error, Malformed> {
     let code = Code::from_wire(body.u8("no code")?);
     let executed = match body.u8("no executed")? {
         0 => Executed::No,
@@ -127,7 +158,7 @@ fn parse_failure(mut body: Reader) -> Result<Error, Malformed> {
         error = error.with_hint(hint);
     }
     if !details.is_empty() {
-        error = error.with_details(Bytes::copy_from_slice(&details));
+        error = error.with_details(Bytes::copy_from_slice(details));
     }
     Ok(error)
 }

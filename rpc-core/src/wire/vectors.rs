@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::frame::{Frame, RequestHead};
 use super::handshake::{Answer, Hello, Parameters};
 use super::reply::Reply;
-use super::{Decoder, MAGIC, Metadata};
+use super::{Cut, Decoder, MAGIC, Metadata, Payload};
 use crate::error::{Code, Error, Executed};
 
 const PROTOCOL: &str = include_str!("../../../PROTOCOL.md");
@@ -42,12 +42,13 @@ fn check(name: &str, frame: Frame) {
     };
     let wanted = vector(name);
     assert_eq!(hex(&encoded), hex(&wanted), "encoding {name}");
-    let mut wire = BytesMut::from(&MAGIC[..]);
-    wire.extend_from_slice(&wanted);
+    let wire = [&MAGIC[..], &wanted].concat();
+    let mut input = &wire[..];
     let mut decoder = Decoder::new();
     decoder.accept();
-    assert_eq!(decoder.next(&mut wire), Ok(Some(frame)), "decoding {name}");
-    assert!(wire.is_empty());
+    let cut = decoder.next(&mut input).unwrap();
+    assert_eq!(cut.map(Cut::into_frame), Some(frame), "decoding {name}");
+    assert!(input.is_empty());
 }
 
 const PARAMETERS: Parameters = Parameters {
@@ -105,7 +106,7 @@ fn calls() {
         timeout_ms: 10_000,
         metadata,
     };
-    let payload = Bytes::from_static(&[4, 6]);
+    let payload = Payload::copy_from_slice(&[4, 6]);
     let request = |metadata, more| Frame::Request {
         id: 1,
         head: head(metadata),
@@ -120,7 +121,7 @@ fn calls() {
         "chunk",
         Frame::Chunk {
             id: 1,
-            payload: payload.clone(),
+            payload: payload.clone().into_bytes(),
             more: false,
             callee: false,
         },
@@ -168,7 +169,7 @@ fn streams_and_credit() {
             callee: true,
         },
     );
-    let reply = Reply::Value(Bytes::new());
+    let reply = Reply::Value(Payload::default());
     check(
         "end",
         Frame::End {

@@ -75,13 +75,19 @@ pub(crate) fn item(context: &Context<'_>) -> TokenStream {
 ///     impl<S: Calculator + ?Sized> Service for CalculatorServer<S> {
 ///         fn descriptor(&self) -> &'static Descriptor { &__RPC_SERVICE }
 ///         fn call(&self, request: Request) -> BoxFuture<Reply> {
-///             let service = Arc::clone(&self.service);
-///             Box::pin(async move {
-///                 match request.method().id {
-///                     __RPC_ID_add => { .. }
-///                     _ => unimplemented(&request),
-///                 }
-///             })
+///             call_in(self.slot(), request)
+///         }
+///         fn slot(&self) -> Option<BoxSlot> {
+///             Some(slot(Arc::clone(&self.service), |service, request| async move {
+///                 let reply = async {
+///                     match request.method().id {
+///                         __RPC_ID_add => { .. }
+///                         _ => unimplemented(&request),
+///                     }
+///                 };
+///                 let reply = reply.await;
+///                 (reply, service)
+///             }))
 ///         }
 ///     }
 /// ```
@@ -94,7 +100,7 @@ pub(crate) fn service(context: &Context<'_>) -> TokenStream {
     } = context;
     let (ident, contract) = (names::server(service.ident()), service.ident());
     let (implementation, descriptor) = (names::implementation(), names::descriptor());
-    let (local, request) = (names::local("service"), names::local("request"));
+    let [local, request, reply] = ["service", "request", "reply"].map(names::local);
     let arms = service.sound_methods().map(|method| arm(method, context));
     let debug = debug(context);
     quote! {
@@ -107,14 +113,25 @@ pub(crate) fn service(context: &Context<'_>) -> TokenStream {
                 &#descriptor
             }
 
-            fn call(&self, #request: #private::Request) -> #private::BoxFuture<#private::Reply> {
+            fn call(&self, request: #private::Request) -> #private::BoxFuture<#private::Reply> {
+                #private::call_in(#krate::Service::slot(self), request)
+            }
+
+            fn slot(&self) -> ::core::option::Option<#private::BoxSlot> {
                 let #local = ::std::sync::Arc::clone(&self.service);
-                ::std::boxed::Box::pin(async move {
-                    match #request.method().id {
-                        #(#arms)*
-                        _ => #private::unimplemented(&#request),
-                    }
-                })
+                ::core::option::Option::Some(#private::slot(
+                    #local,
+                    |#local: ::std::sync::Arc<#implementation>, #request: #private::Request| async move {
+                        let #reply = async {
+                            match #request.method().id {
+                                #(#arms)*
+                                _ => #private::unimplemented(&#request),
+                            }
+                        };
+                        let #reply = #reply.await;
+                        (#reply, #local)
+                    },
+                ))
             }
         }
 

@@ -1,8 +1,9 @@
 //! The calls that this side of a [`Connection`] makes: sending them, and their replies.
 
+use std::mem;
 use std::time::Instant;
 
-use super::Connection;
+use super::{Connection, Taken};
 use crate::error::{Code, Error, Executed};
 use crate::proto::assembly::Bounds;
 use crate::proto::calls::{self, Call, Progress};
@@ -10,13 +11,41 @@ use crate::proto::event::Event;
 use crate::proto::fault::Fault;
 use crate::proto::handshake::{Handshake, MANDATORY_CODEC};
 use crate::proto::id::CallId;
-use crate::wire::{BODY_MAX, Frame, PREAMBLE_MAX, Reply, RequestHead};
+use crate::wire::{BODY_MAX, Frame, HEADER_LEN, Outcome, PREAMBLE_MAX, Reply, RequestHead};
 
 /// The most calls that may travel with hello. They are run before the server knows that it can be
 /// heard, so they are few.
 const EARLY_CALLS_MAX: usize = 16;
 
 impl Connection {
+    /// The first frame of a reply with a payload; of all there is where that is the whole reply.
+    #[inline]
+    pub(super) fn handle_response<'a>(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        outcome: Outcome,
+        payload: &'a [u8],
+        more: bool,
+    ) -> Result<Taken<'a>, Fault> {
+        self.handshaken()?;
+        let bounds = Bounds::new(&self.limits);
+        match self.calls.response(id, outcome, payload, more, bounds) {
+            calls::Arrival::Whole { token } => {
+                self.outbox.forget(id, false);
+                if self.calls.queued() > 0 {
+                    self.send_calls(now);
+                }
+                Ok(Taken::Reply {
+                    token,
+                    outcome,
+                    payload,
+                })
+            }
+            arrival => self.handle_reply(now, id, arrival).map(|()| Taken::Frame),
+        }
+    }
+
     pub(super) fn handle_reply(
         &mut self,
         now: Instant,
@@ -24,29 +53,29 @@ impl Connection {
         arrival: calls::Arrival,
     ) -> Result<(), Fault> {
         match arrival {
-            calls::Arrival::Ended(reply) => {
+            calls::Arrival::Assembled { token, reply } => {
                 self.outbox.forget(id, false);
-                self.events.push_back(Event::Response { id, reply });
+                self.events.push_back(Event::Response { token, reply });
                 self.send_calls(now);
             }
-            calls::Arrival::Continues | calls::Arrival::Late => {}
-            calls::Arrival::TooLarge { more } => {
+            calls::Arrival::Whole { .. } | calls::Arrival::Continues | calls::Arrival::Late => {}
+            calls::Arrival::TooLarge { token, more } => {
                 let limit = self.limits.message;
                 let error = Error::new(
                     Code::TooLarge,
                     format!("the reply has more than {limit} bytes, this client's limit"),
                 )
                 .with_hint("raise the limit on messages, or ask for less at once");
-                self.break_off(now, id, error, more);
+                self.break_off(now, (id, token), error, more);
             }
-            calls::Arrival::Crowded { more } => {
+            calls::Arrival::Crowded { token, more } => {
                 let limit = Bounds::new(&self.limits).total;
                 let error = Error::new(
                     Code::Overloaded,
                     format!("{limit} bytes of replies are arriving already, this client's limit"),
                 )
                 .with_hint("raise the limit on assembly, or make fewer large calls at once");
-                self.break_off(now, id, error, more);
+                self.break_off(now, (id, token), error, more);
             }
             calls::Arrival::Stray => return self.stray(),
         }
@@ -54,13 +83,13 @@ impl Connection {
     }
 
     /// Ends a call of ours in the middle of its reply.
-    pub(super) fn break_off(&mut self, now: Instant, id: CallId, error: Error, more: bool) {
+    fn break_off(&mut self, now: Instant, (id, token): (CallId, usize), error: Error, more: bool) {
         self.outbox.forget(id, false);
         if more {
             self.outbox.frame(&Frame::Cancel { id: id.0 });
         }
         self.events.push_back(Event::Response {
-            id,
+            token,
             reply: Reply::Failure(error.with_executed(Executed::Yes)),
         });
         self.send_calls(now);
@@ -70,37 +99,31 @@ impl Connection {
     /// a peer that reads nothing no more is written than may wait for it, however much room it
     /// claims: a call that is given up in the queue is forgotten, one that was written stays.
     pub(super) fn send_calls(&mut self, now: Instant) {
-        while let Some((_, call)) = self.calls.next() {
-            let head_len = RequestHead::FIXED.saturating_add(call.metadata.wire_len());
-            let length = Self::FRAME_HEAD
-                .saturating_add(head_len)
-                .saturating_add(call.payload.len());
-            let may_send = match (self.handshake, self.terms) {
-                (Handshake::Established, Some(terms)) => {
-                    self.calls.in_flight() < terms.peer.calls.max(1) as usize
-                        && self.outbox.frames_len() <= self.limits.out_queue
-                }
-                (Handshake::AwaitAnswer { .. }, _) => self.may_send_early(length),
-                _ => false,
-            };
-            if !may_send {
+        loop {
+            self.calls.skip_ended();
+            if !self.calls.next().is_some_and(|call| self.may_send(call)) {
                 return;
             }
-            let Some((id, call)) = self.calls.send_next() else {
+            let Some((id, mut call)) = self.calls.send_next() else {
                 return;
             };
-            if self.terms.is_none() {
-                let (calls, bytes) = self.early;
-                self.early = (calls.saturating_add(1), bytes.saturating_add(length));
-            }
-            self.send_call(now, id, call);
+            self.send_call(now, id, &mut call);
         }
     }
 
-    /// Bytes before the body of a frame.
-    const FRAME_HEAD: usize = 16;
+    /// Whether the call may leave now, if no other waits before it.
+    pub(super) fn may_send(&self, call: &Call) -> bool {
+        match (self.handshake, &self.terms) {
+            (Handshake::Established, Some(terms)) => {
+                self.calls.in_flight() < terms.peer.calls.max(1) as usize
+                    && self.outbox.frames_len() <= self.limits.out_queue
+            }
+            (Handshake::AwaitAnswer { .. }, _) => self.may_send_early(request_len(call)),
+            _ => false,
+        }
+    }
 
-    pub(super) fn may_send_early(&self, length: usize) -> bool {
+    fn may_send_early(&self, length: usize) -> bool {
         let (calls, bytes) = self.early;
         self.opening.expected.is_none()
             && self.opening.credentials.is_empty()
@@ -109,12 +132,17 @@ impl Connection {
             && bytes.saturating_add(length) <= PREAMBLE_MAX
     }
 
-    pub(super) fn send_call(&mut self, now: Instant, id: CallId, call: Call) {
+    pub(super) fn send_call(&mut self, now: Instant, id: CallId, call: &mut Call) {
+        if self.terms.is_none() {
+            let (calls, bytes) = self.early;
+            let length = request_len(call);
+            self.early = (calls.saturating_add(1), bytes.saturating_add(length));
+        }
         let Some(timeout_ms) = milliseconds_until(now, call.deadline) else {
             self.calls.end(id);
             let error = Error::new(Code::DeadlineExceeded, "the call waited until its deadline");
             self.events.push_back(Event::Response {
-                id,
+                token: call.token,
                 reply: Reply::Failure(error),
             });
             return;
@@ -133,7 +161,7 @@ impl Connection {
             )
             .with_hint("send less at once, or raise the server's limit on messages");
             self.events.push_back(Event::Response {
-                id,
+                token: call.token,
                 reply: Reply::Failure(error),
             });
             return;
@@ -142,19 +170,12 @@ impl Connection {
             method: call.method,
             fingerprint: call.fingerprint,
             timeout_ms,
-            metadata: call.metadata,
+            metadata: mem::take(&mut call.metadata),
         };
-        let mut payload = call.payload;
         let first = BODY_MAX.saturating_sub(head.len());
-        let rest = payload.split_off(first.min(payload.len()));
+        let rest = call.payload.split_off(first);
         let more = !rest.is_empty();
-        self.outbox.frame(&Frame::Request {
-            id: id.0,
-            head,
-            payload,
-            more,
-            stream: false,
-        });
+        self.outbox.request(id, &head, &call.payload, more);
         if more {
             self.outbox.bulk(id, false, rest);
         }
@@ -163,26 +184,36 @@ impl Connection {
     /// Ends a call of ours with a failure of this side's making, and tells the peer if it was sent.
     pub(super) fn end(&mut self, id: CallId, code: Code, text: &'static str) {
         let unsent = self.outbox.has(id, false);
-        let executed = match self.forget(id) {
-            Some(Progress::Sent) if !unsent => Executed::Maybe,
-            Some(Progress::Receiving) => Executed::Yes,
-            Some(Progress::Queued | Progress::Sent) => Executed::No,
-            None => return,
+        let Some((token, progress)) = self.forget(id) else {
+            return;
+        };
+        let executed = match progress {
+            Progress::Sent if !unsent => Executed::Maybe,
+            Progress::Receiving => Executed::Yes,
+            Progress::Queued | Progress::Sent => Executed::No,
         };
         if executed != Executed::No || unsent {
             self.outbox.frame(&Frame::Cancel { id: id.0 });
         }
         let error = Error::new(code, text).with_executed(executed);
         self.events.push_back(Event::Response {
-            id,
+            token,
             reply: Reply::Failure(error),
         });
     }
 
-    pub(super) fn forget(&mut self, id: CallId) -> Option<Progress> {
+    pub(super) fn forget(&mut self, id: CallId) -> Option<(usize, Progress)> {
         self.outbox.forget(id, false);
         self.calls.end(id)
     }
+}
+
+/// Bytes of the frame with all of the call in it.
+fn request_len(call: &Call) -> usize {
+    HEADER_LEN
+        .saturating_add(RequestHead::FIXED)
+        .saturating_add(call.metadata.wire_len())
+        .saturating_add(call.payload.len())
 }
 
 /// What is left until `deadline`, in whole milliseconds and at least one; `None` when it is over.

@@ -5,12 +5,15 @@ use std::time::Instant;
 use super::Connection;
 use crate::error::{Code, Error, Executed};
 use crate::proto::assembly::Bounds;
-use crate::proto::calls::Progress;
+use crate::proto::calls::{self, Progress};
 use crate::proto::event::Event;
 use crate::proto::fault::Fault;
 use crate::proto::handshake::Handshake;
 use crate::proto::id::CallId;
 use crate::wire::{Frame, Reply};
+
+const FIRST_IS_HELLO: &str = "the first frame of a client must be hello";
+const FIRST_IS_ANSWER: &str = "the first frame of a server must be its answer";
 
 impl Connection {
     pub(super) fn handle_frame(&mut self, now: Instant, frame: Frame) -> Result<(), Fault> {
@@ -27,15 +30,11 @@ impl Connection {
                 self.send_calls(now);
                 Ok(())
             }
-            (Handshake::AwaitHello { .. }, _) => Err(Fault::Violation(
-                "the first frame of a client must be hello",
-            )),
+            (Handshake::AwaitHello { .. }, _) => Err(Fault::Violation(FIRST_IS_HELLO)),
             (Handshake::AwaitAnswer { .. }, Frame::GoAway { code, text, .. }) => {
                 Err(Fault::Dismissed { code, text })
             }
-            (Handshake::AwaitAnswer { .. }, _) => Err(Fault::Violation(
-                "the first frame of a server must be its answer",
-            )),
+            (Handshake::AwaitAnswer { .. }, _) => Err(Fault::Violation(FIRST_IS_ANSWER)),
             (_, Frame::Hello(_) | Frame::Answer(_) | Frame::Ready) => Err(Fault::Violation(
                 "a frame of the handshake after the handshake",
             )),
@@ -45,35 +44,18 @@ impl Connection {
 
     pub(super) fn handle_established(&mut self, now: Instant, frame: Frame) -> Result<(), Fault> {
         match frame {
-            Frame::Request {
-                id,
-                head,
-                payload,
-                more,
-                stream,
-            } => self.handle_request(now, CallId(id), head, payload, more, stream),
-            Frame::Response { id, reply, more } => {
-                let bounds = Bounds::new(&self.limits);
-                let arrival = self.calls.response(CallId(id), reply, more, bounds);
-                self.handle_reply(now, CallId(id), arrival)
+            Frame::Response { id, reply, .. } => {
+                let id = CallId(id);
+                match self.calls.failure(id) {
+                    calls::Arrival::Whole { token } => {
+                        self.outbox.forget(id, false);
+                        self.events.push_back(Event::Response { token, reply });
+                        self.send_calls(now);
+                        Ok(())
+                    }
+                    arrival => self.handle_reply(now, id, arrival),
+                }
             }
-            Frame::Chunk {
-                id,
-                payload,
-                more,
-                callee: true,
-            } => {
-                self.credit.receive(payload.len())?;
-                let bounds = Bounds::new(&self.limits);
-                let arrival = self.calls.chunk(CallId(id), &payload, more, bounds);
-                self.handle_reply(now, CallId(id), arrival)
-            }
-            Frame::Chunk {
-                id,
-                payload,
-                more,
-                callee: false,
-            } => self.handle_request_chunk(CallId(id), &payload, more),
             Frame::Cancel { id } => {
                 let id = CallId(id);
                 if id.0 > self.served.last() {
@@ -109,7 +91,39 @@ impl Connection {
                 self.handle_go_away(last_id, code, text);
                 Ok(())
             }
+            // The first two do not come as frames, and the handshake is over.
+            Frame::Request { .. } | Frame::Chunk { .. } => Ok(()),
             Frame::Hello(_) | Frame::Answer(_) | Frame::Ready => Ok(()),
+        }
+    }
+
+    /// Frames of calls come after those of the handshake.
+    #[inline]
+    pub(super) fn handshaken(&self) -> Result<(), Fault> {
+        match self.handshake {
+            Handshake::AwaitHello { .. } => Err(Fault::Violation(FIRST_IS_HELLO)),
+            Handshake::AwaitAnswer { .. } => Err(Fault::Violation(FIRST_IS_ANSWER)),
+            Handshake::AwaitReady { .. } | Handshake::Established => Ok(()),
+        }
+    }
+
+    /// A part of a message in chunks.
+    pub(super) fn handle_piece(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        bytes: &[u8],
+        more: bool,
+        callee: bool,
+    ) -> Result<(), Fault> {
+        self.handshaken()?;
+        self.credit.receive(bytes.len())?;
+        let bounds = Bounds::new(&self.limits);
+        if callee {
+            let arrival = self.calls.chunk(id, bytes, more, bounds);
+            self.handle_reply(now, id, arrival)
+        } else {
+            self.handle_request_chunk(id, bytes, more, bounds)
         }
     }
 
@@ -127,14 +141,17 @@ impl Connection {
         self.draining = Some(last_id);
         for id in self.calls.above(last_id) {
             // A peer that has begun to reply contradicts itself; what it did is the safer answer.
-            let executed = match self.forget(id) {
-                Some(Progress::Receiving) => Executed::Yes,
+            let Some((token, progress)) = self.forget(id) else {
+                continue;
+            };
+            let executed = match progress {
+                Progress::Receiving => Executed::Yes,
                 _ => Executed::No,
             };
             let text = format!("the peer takes no new calls: {text}");
             let error = Error::new(Code::Draining, text).with_executed(executed);
             self.events.push_back(Event::Response {
-                id,
+                token,
                 reply: Reply::Failure(error),
             });
         }

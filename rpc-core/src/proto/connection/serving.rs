@@ -2,27 +2,30 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use super::{Connection, later};
+use super::{Connection, Taken, later};
 use crate::error::{Code, Error};
 use crate::proto::assembly::Bounds;
 use crate::proto::event::Event;
 use crate::proto::fault::Fault;
 use crate::proto::id::CallId;
 use crate::proto::served::{self, Complete, Stopped};
-use crate::wire::{BODY_MAX, Frame, Reply, RequestHead};
+use crate::wire::{BODY_MAX, Frame, Payload, Reply, Request};
 
 impl Connection {
-    pub(super) fn handle_request(
+    pub(super) fn handle_request<'a>(
         &mut self,
         now: Instant,
-        id: CallId,
-        head: RequestHead,
-        payload: Bytes,
-        more: bool,
-        stream: bool,
-    ) -> Result<(), Fault> {
+        request: Request<'a>,
+    ) -> Result<Taken<'a>, Fault> {
+        self.handshaken()?;
+        let Request {
+            id,
+            head,
+            payload,
+            more,
+            stream,
+        } = request;
+        let id = CallId(id);
         if !self.served.admit(id) {
             return Err(Fault::Violation(
                 "a call number that is not above the ones before",
@@ -30,7 +33,7 @@ impl Connection {
         }
         if self.leaving.is_some() {
             // The go-away that is on its way tells the peer that this call does not run.
-            return Ok(());
+            return Ok(Taken::Frame);
         }
         let allowed = Duration::from_millis(head.timeout_ms.into()).min(self.limits.deadline_max);
         let deadline = later(now, allowed);
@@ -60,30 +63,32 @@ impl Connection {
             self.refuse(id, error);
         } else if more {
             let bounds = Bounds::new(&self.limits);
-            if let served::Arrival::Crowded =
-                self.served.begin(id, deadline, head, &payload, bounds)
+            if let served::Arrival::Crowded = self.served.begin(id, deadline, head, payload, bounds)
             {
                 self.refuse(id, crowded(bounds));
             }
+        } else if self.is_congested() {
+            let payload = Payload::copy_from_slice(payload);
+            self.served.hold(id, deadline, head, payload);
         } else {
-            self.start(Complete {
+            self.served.start();
+            return Ok(Taken::Request {
                 id,
                 head,
                 deadline,
                 payload,
             });
         }
-        Ok(())
+        Ok(Taken::Frame)
     }
 
     pub(super) fn handle_request_chunk(
         &mut self,
         id: CallId,
-        chunk: &Bytes,
+        chunk: &[u8],
         more: bool,
+        bounds: Bounds,
     ) -> Result<(), Fault> {
-        self.credit.receive(chunk.len())?;
-        let bounds = Bounds::new(&self.limits);
         match self.served.chunk(id, chunk, more, bounds) {
             served::Arrival::Complete(complete) => self.start(complete),
             served::Arrival::Continues | served::Arrival::Late => {}
@@ -115,7 +120,7 @@ impl Connection {
         if self.is_congested() {
             self.served.hold(id, deadline, head, payload);
         } else {
-            self.served.run(id, deadline);
+            self.served.start();
             self.events.push_back(Event::Request {
                 id,
                 head,
@@ -134,7 +139,7 @@ impl Connection {
     }
 
     pub(super) fn release_held(&mut self) {
-        while !self.is_congested() {
+        while self.served.is_holding() && !self.is_congested() {
             let Some(Complete {
                 id,
                 head,
@@ -144,6 +149,7 @@ impl Connection {
             else {
                 return;
             };
+            self.served.start();
             self.events.push_back(Event::Request {
                 id,
                 head,
@@ -171,18 +177,16 @@ impl Connection {
         });
     }
 
-    pub(super) fn send_reply(&mut self, id: CallId, reply: Reply) {
+    #[inline]
+    pub(super) fn send_reply(&mut self, id: CallId, mut reply: Reply) {
         // One byte says what kind of reply it is.
-        let (reply, rest) = reply.split(BODY_MAX.saturating_sub(1));
-        let more = !rest.is_empty();
-        self.outbox.frame(&Frame::Response {
-            id: id.0,
-            reply,
-            more,
-        });
-        if more {
-            self.outbox.bulk(id, true, rest);
+        const FIRST: usize = BODY_MAX - 1;
+        if reply.payload().len() <= FIRST {
+            return self.outbox.response(id, &reply, reply.payload(), false);
         }
+        let rest = reply.payload_mut().map(|payload| payload.split_off(FIRST));
+        self.outbox.response(id, &reply, reply.payload(), true);
+        self.outbox.bulk(id, true, rest.unwrap_or_default());
     }
 }
 

@@ -13,7 +13,7 @@ fn a_call_and_its_reply() {
     pair.drive();
     let request = pair.server.request();
     assert_eq!((request.head.method, request.head.fingerprint), (1, 2));
-    assert_eq!(request.payload, "hi");
+    assert_eq!(&request.payload[..], b"hi");
     pair.server.respond(request.id, value("ho"));
     pair.drive();
     assert_eq!(pair.client.reply(id), value("ho"));
@@ -26,7 +26,7 @@ fn every_outcome_travels() {
     let mut pair = Pair::established();
     let outcomes = [
         value("ok"),
-        Reply::ServiceError("err".into()),
+        Reply::ServiceError(b"err"[..].into()),
         Reply::Failure(Error::new(Code::Skew, "differ").with_executed(Executed::No)),
     ];
     for outcome in outcomes {

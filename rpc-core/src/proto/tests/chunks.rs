@@ -414,19 +414,6 @@ fn row_12_held_requests_run_when_the_reply_in_their_way_is_cancelled() {
 }
 
 #[test]
-fn row_12_held_requests_keep_only_their_own_bytes() {
-    let mut server = Side::server(|limits| limits.out_queue = MIB);
-    server.hear(&super::pair::request(1, "hi"));
-    let first = server.request();
-    server.respond(first.id, Reply::Value(zeros(4 * MIB)));
-    server.said();
-    server.hear(&super::pair::request(2, "hi"));
-    server.hear(&Frame::Cancel { id: 1 });
-    let held = server.request();
-    assert!(held.payload.is_unique(), "it would pin the read buffer");
-}
-
-#[test]
 fn credit_is_granted_in_halves_of_the_window() {
     let mut server = Side::server(|_| ());
     server.hear(&request_more(1, ""));

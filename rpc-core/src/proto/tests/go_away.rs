@@ -4,6 +4,7 @@ use super::pair::{Pair, Side, accepted, request, response};
 use super::{MIB, SECOND, value, verdict, zeros};
 use crate::error::{Code, Executed};
 use crate::proto::Fault;
+use crate::proto::Taken;
 use crate::wire::{Frame, MAGIC, Reply};
 
 fn go_away(last_id: u64, code: Code) -> Frame {
@@ -202,7 +203,11 @@ fn row_15_a_flood_of_go_away_is_one_event() {
     for _ in 0..1000 {
         go_away(u64::MAX, Code::Draining).put(&mut flood);
     }
-    client.connection.handle_bytes(client.now, &mut flood);
+    let mut flood = &flood[..];
+    while !matches!(
+        client.connection.handle_input(client.now, &mut flood),
+        Taken::Nothing
+    ) {}
     assert_eq!(client.audit().events, 1);
 }
 

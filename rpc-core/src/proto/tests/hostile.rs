@@ -159,7 +159,7 @@ fn row_09_a_hundred_frames_for_calls_that_never_were() {
         },
         Frame::End {
             id: 7,
-            reply: Reply::Value("".into()),
+            reply: Reply::Value(crate::wire::Payload::default()),
             callee: false,
         },
     ];
@@ -351,12 +351,12 @@ fn row_16_items_of_a_refused_stream_are_taken_but_paid_for() {
         }
         side.hear(&Frame::End {
             id: 1,
-            reply: Reply::Value("".into()),
+            reply: Reply::Value(crate::wire::Payload::default()),
             callee: false,
         });
         assert!(side.closed.is_none(), "{:?}", side.closed);
         for _ in 0..16 {
-            side.hear(&item(zeros(65_536)));
+            side.hear(&item(zeros(65_536).into()));
         }
         assert!(violated(side));
     });

@@ -13,21 +13,19 @@ mod random;
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::error::{Code, Error, Executed};
-use crate::wire::Reply;
+use crate::wire::{Payload, Reply};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MIB: usize = 1024 * 1024;
 
 /// The reply that carries `text`.
 fn value(text: &'static str) -> Reply {
-    Reply::Value(Bytes::from_static(text.as_bytes()))
+    Reply::Value(text.as_bytes().into())
 }
 
-fn zeros(length: usize) -> Bytes {
-    Bytes::from(vec![0; length])
+fn zeros(length: usize) -> Payload {
+    Payload::from(vec![0; length])
 }
 
 /// The failure in `reply`.

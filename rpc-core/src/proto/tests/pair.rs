@@ -6,15 +6,19 @@
 //! nothing happens after the end, and no credit is lost or made.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
 use crate::error::Error;
 use crate::limits::Limits;
-use crate::proto::{Audit, Call, CallId, Connection, Event, Fault, Opening, Terms};
+use crate::proto::{
+    Audit, Call, CallId, Connection, Event, Fault, Opening, Taken, Terms, Transmit,
+};
 use crate::wire::{
-    Answer, Decoder, Frame, Hello, MAGIC, Metadata, Parameters, Reply, RequestHead, VERSIONS,
+    Answer, Decoder, Frame, Hello, MAGIC, Metadata, Parameters, Payload, Reply, RequestHead,
+    VERSIONS,
 };
 
 /// Which process the server of every test is.
@@ -199,7 +203,7 @@ pub(super) struct Request {
     pub(super) id: CallId,
     pub(super) head: RequestHead,
     pub(super) deadline: Instant,
-    pub(super) payload: Bytes,
+    pub(super) payload: Payload,
 }
 
 /// One connection and all that it has told its driver.
@@ -215,6 +219,8 @@ pub(super) struct Side {
     pub(super) terms: Option<Terms>,
     pub(super) draining: bool,
     pub(super) closed: Option<Fault>,
+    /// The number of each call, by its token.
+    tokens: Vec<CallId>,
     replies: HashMap<CallId, Reply>,
     ran: HashSet<CallId>,
     ended: HashSet<CallId>,
@@ -238,6 +244,7 @@ impl Side {
             terms: None,
             draining: false,
             closed: None,
+            tokens: Vec::new(),
             replies: HashMap::new(),
             ran: HashSet::new(),
             ended: HashSet::new(),
@@ -291,14 +298,17 @@ impl Side {
         deadline: Instant,
         payload: impl Into<Bytes>,
     ) -> Result<CallId, Error> {
-        let call = Call {
+        let mut call = Call {
             method: 1,
             fingerprint: 2,
             deadline,
             metadata: Metadata::new(),
-            payload: payload.into(),
+            payload: payload.into().into(),
+            token: self.tokens.len(),
         };
-        self.connection.call(self.now, call)
+        let id = self.connection.call(self.now, &mut call)?;
+        self.tokens.push(id);
+        Ok(id)
     }
 
     pub(super) fn cancel(&mut self, id: CallId) {
@@ -359,7 +369,30 @@ impl Side {
 
     pub(super) fn hear_bytes(&mut self, bytes: &[u8]) {
         self.inbox.extend_from_slice(bytes);
-        self.connection.handle_bytes(self.now, &mut self.inbox);
+        let inbox = std::mem::take(&mut self.inbox);
+        let mut input = &inbox[..];
+        loop {
+            match self.connection.handle_input(self.now, &mut input) {
+                Taken::Nothing => break,
+                Taken::Frame => {}
+                Taken::Request {
+                    id,
+                    head,
+                    deadline,
+                    payload,
+                } => {
+                    let payload = Payload::copy_from_slice(payload);
+                    self.start(id, head, deadline, payload);
+                }
+                Taken::Reply {
+                    token,
+                    outcome,
+                    payload,
+                } => self.end(token, outcome.reply(Payload::copy_from_slice(payload))),
+            }
+            self.poll_events();
+        }
+        self.inbox = BytesMut::from(input);
         self.poll_events();
     }
 
@@ -403,19 +436,49 @@ impl Side {
     /// Polls events, hands out one round of bytes, and polls the events of that.
     pub(super) fn transmit(&mut self) -> Vec<Bytes> {
         self.poll_events();
-        let mut out = VecDeque::new();
+        let mut out = Transmit::default();
         if self.writable {
             self.connection.poll_transmit(self.now, &mut out);
         }
         self.poll_events();
+        let mut slices = [IoSlice::new(&[]); 64];
+        let slices = out.slices(&mut slices);
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        assert_eq!(bytes.len(), out.len());
         let (decoder, buffer) = &mut self.reader;
-        for bytes in &out {
-            buffer.extend_from_slice(bytes);
+        buffer.extend_from_slice(&bytes);
+        let mut sent = &buffer[..];
+        while let Some(cut) = decoder
+            .next(&mut sent)
+            .expect("what is sent is well formed")
+        {
+            self.transcript.push(cut.into_frame());
         }
-        while let Some(frame) = decoder.next(buffer).expect("what is sent is well formed") {
-            self.transcript.push(frame);
+        *buffer = BytesMut::from(sent);
+        match bytes.is_empty() {
+            true => Vec::new(),
+            false => vec![bytes.into()],
         }
-        out.into()
+    }
+
+    fn start(&mut self, id: CallId, head: RequestHead, deadline: Instant, payload: Payload) {
+        assert!(self.closed.is_none(), "{id:?} after the end");
+        assert!(self.ran.insert(id), "{id:?} runs twice");
+        let goes_on = self.connection.go_on(id, deadline);
+        assert!(goes_on, "{id:?} runs after the end");
+        self.requests.push_back(Request {
+            id,
+            head,
+            deadline,
+            payload,
+        });
+    }
+
+    fn end(&mut self, token: usize, reply: Reply) {
+        let id = self.tokens[token];
+        assert!(self.closed.is_none(), "{id:?} after the end");
+        assert!(self.ended.insert(id), "{id:?} ends twice");
+        self.replies.insert(id, reply);
     }
 
     /// Takes the bytes that have arrived, in pieces.
@@ -447,23 +510,14 @@ impl Side {
                     deadline,
                     payload,
                 } => {
-                    assert!(self.ran.insert(id), "{id:?} runs twice");
-                    self.requests.push_back(Request {
-                        id,
-                        head,
-                        deadline,
-                        payload,
-                    });
+                    self.start(id, head, deadline, payload);
                 }
                 Event::Abort(id) => {
                     assert!(self.ran.contains(&id), "{id:?} never ran");
                     assert!(!self.aborts.contains(&id), "{id:?} is aborted twice");
                     self.aborts.push(id);
                 }
-                Event::Response { id, reply } => {
-                    assert!(self.ended.insert(id), "{id:?} ends twice");
-                    self.replies.insert(id, reply);
-                }
+                Event::Response { token, reply } => self.end(token, reply),
                 Event::Draining => self.draining = true,
                 Event::Closed(fault) => self.closed = Some(fault),
             }
@@ -513,7 +567,7 @@ pub(super) fn request_in(id: u64, timeout_ms: u32, payload: impl Into<Bytes>) ->
             timeout_ms,
             metadata: Metadata::new(),
         },
-        payload: payload.into(),
+        payload: payload.into().into(),
         more: false,
         stream: false,
     }
@@ -542,7 +596,7 @@ pub(super) fn request_more(id: u64, payload: impl Into<Bytes>) -> Frame {
 pub(super) fn response(id: u64, payload: impl Into<Bytes>, more: bool) -> Frame {
     Frame::Response {
         id,
-        reply: Reply::Value(payload.into()),
+        reply: Reply::Value(payload.into().into()),
         more,
     }
 }

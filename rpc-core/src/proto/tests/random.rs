@@ -354,7 +354,7 @@ fn check(pair: &mut Pair, call: &Made) {
     match caller.reply_to(call.id) {
         Some(Reply::Value(payload)) => {
             assert!(ran);
-            assert_eq!(payload, call.payload);
+            assert_eq!(payload[..], call.payload[..]);
         }
         Some(Reply::Failure(error)) => match error.executed() {
             Executed::No => assert!(!ran, "it ran: {error}"),

@@ -1,0 +1,207 @@
+//! The encoded arguments of a call, or what it returned.
+
+use std::cell::Cell;
+use std::fmt;
+use std::ops::Deref;
+
+use bytes::{Bytes, BytesMut};
+
+/// Encoded arguments, or an encoded value: in place while it is small, in a shared buffer beyond.
+///
+/// Most calls carry a few bytes. Held in place they cost neither an allocation nor a reference
+/// count, and whoever keeps them keeps nothing of the buffer that they were read into.
+#[derive(Clone)]
+pub struct Payload(Place);
+
+#[derive(Clone)]
+enum Place {
+    Here { length: u8, bytes: [u8; HERE] },
+    There(Bytes),
+}
+
+/// The most bytes that are held in place: with it the whole is 64 bytes, one line of the cache.
+const HERE: usize = 62;
+
+/// A buffer up to this size is kept for the next payload of its thread. A larger one becomes the
+/// payload: by then an allocation costs less than a copy.
+const SCRATCH_MAX: usize = 4096;
+
+thread_local! {
+    /// Where payloads are encoded, so that small ones need no buffer of their own.
+    static SCRATCH: Cell<BytesMut> = Cell::new(BytesMut::new());
+}
+
+impl Payload {
+    /// A payload of its own bytes, equal to `bytes`.
+    pub fn copy_from_slice(bytes: &[u8]) -> Self {
+        let mut here = [0; HERE];
+        match (here.get_mut(..bytes.len()), u8::try_from(bytes.len())) {
+            (Some(place), Ok(length)) => {
+                place.copy_from_slice(bytes);
+                Self(Place::Here {
+                    length,
+                    bytes: here,
+                })
+            }
+            _ => Self(Place::There(Bytes::copy_from_slice(bytes))),
+        }
+    }
+
+    /// What `write` appends to the empty buffer that it is given.
+    pub(crate) fn written<E>(
+        write: impl FnOnce(&mut BytesMut) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut buffer = SCRATCH.take();
+        let written = write(&mut buffer);
+        let payload = match buffer.len() {
+            ..=SCRATCH_MAX => Self::copy_from_slice(&buffer),
+            _ => Self::from(std::mem::take(&mut buffer)),
+        };
+        buffer.clear();
+        // After a failure it may be of any size.
+        if buffer.capacity() <= SCRATCH_MAX.saturating_mul(2) {
+            SCRATCH.set(buffer);
+        }
+        written.map(|()| payload)
+    }
+
+    /// Takes off what stands from `at` on, for a message that travels in parts.
+    pub(crate) fn split_off(&mut self, at: usize) -> Bytes {
+        if at >= self.len() {
+            return Bytes::new();
+        }
+        match &mut self.0 {
+            Place::There(bytes) => bytes.split_off(at),
+            Place::Here { length, bytes } => {
+                let rest = bytes.get(at..usize::from(*length)).unwrap_or_default();
+                let rest = Bytes::copy_from_slice(rest);
+                *length = u8::try_from(at).unwrap_or(*length);
+                rest
+            }
+        }
+    }
+
+    /// The bytes in a buffer that can be shared; those held in place are copied into one.
+    pub fn into_bytes(self) -> Bytes {
+        match self.0 {
+            Place::There(bytes) => bytes,
+            Place::Here { .. } => Bytes::copy_from_slice(&self),
+        }
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Place::Here { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Place::There(bytes) => bytes,
+        }
+    }
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Self(Place::There(Bytes::new()))
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Self(Place::There(bytes))
+    }
+}
+
+impl From<Payload> for Bytes {
+    fn from(payload: Payload) -> Self {
+        payload.into_bytes()
+    }
+}
+
+impl From<BytesMut> for Payload {
+    fn from(bytes: BytesMut) -> Self {
+        bytes.freeze().into()
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<&'static [u8]> for Payload {
+    fn from(bytes: &'static [u8]) -> Self {
+        Bytes::from_static(bytes).into()
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Payload {}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b\"{}\"", self.escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(bytes: &[u8]) -> Payload {
+        Payload::written(|buffer| {
+            buffer.extend_from_slice(bytes);
+            Ok::<_, ()>(())
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_payload_is_its_bytes_wherever_they_are() {
+        for length in [0, 1, HERE, HERE + 1, SCRATCH_MAX, SCRATCH_MAX + 1, 100_000] {
+            let bytes: Vec<u8> = (0..length).map(|at| at as u8).collect();
+            for payload in [
+                Payload::copy_from_slice(&bytes),
+                Payload::from(bytes.clone()),
+                written(&bytes),
+            ] {
+                assert_eq!(&payload[..], bytes, "{length} bytes");
+                assert_eq!(payload.into_bytes(), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_split_off_is_the_rest() {
+        for length in [10, 1000] {
+            let bytes: Vec<u8> = (0..length).map(|at| at as u8).collect();
+            let mut payload = written(&bytes);
+            assert_eq!(payload.split_off(7), bytes[7..]);
+            assert_eq!(&payload[..], &bytes[..7]);
+            assert!(payload.split_off(7).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing_for_the_next() {
+        let failed = Payload::written(|buffer| {
+            buffer.extend_from_slice(b"half");
+            Err("no")
+        });
+        assert_eq!(failed, Err("no"));
+        assert_eq!(&written(b"whole")[..], b"whole");
+    }
+
+    #[test]
+    fn it_is_one_line_of_the_cache() {
+        assert_eq!(size_of::<Payload>(), 64);
+    }
+}
