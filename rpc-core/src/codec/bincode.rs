@@ -7,12 +7,15 @@ use bincode::config::{Config, Configuration};
 use bincode::de::read::{BorrowReader, Reader};
 use bincode::de::{BorrowDecoder, Decode, Decoder, DecoderImpl};
 use bincode::enc::write::Writer;
+use bincode::enc::{Encode, Encoder, EncoderImpl};
 use bincode::error::{DecodeError, EncodeError};
 use serde::{Deserialize, Serialize};
 
 use super::budget::Budget;
 use super::fault::Fault;
 use super::output::Output;
+use super::pack::Pack;
+use super::sink::Sink;
 use super::source::Source;
 use super::{Codec, CodecId, walk};
 
@@ -26,14 +29,10 @@ pub(super) struct Bincode;
 impl Codec for Bincode {
     const ID: CodecId = CodecId::BINCODE;
 
-    fn encode<T: Serialize + ?Sized>(value: &T, output: &mut Output<'_>) -> Result<(), String> {
-        bincode::serde::encode_into_writer(value, Sink(output), LAYOUT).map_err(|error| match error
-        {
-            EncodeError::Other(message) => message.to_owned(),
-            EncodeError::OtherString(message) => message,
-            EncodeError::Serde(_) => "a list or map does not know its length".to_owned(),
-            other => other.to_string(),
-        })
+    #[inline]
+    fn encode<T: Serialize + ?Sized>(value: &T, output: &mut Output<'_>) -> Result<(), Fault> {
+        let encoder = EncoderImpl::new(Room(output), LAYOUT);
+        value.serialize(Pack(&mut Outgoing { encoder }))
     }
 
     fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8], budget: &Budget) -> Result<T, Fault> {
@@ -43,13 +42,64 @@ impl Codec for Bincode {
 }
 
 /// Adapts an output to bincode's idea of one.
-struct Sink<'a, 'b>(&'a mut Output<'b>);
+struct Room<'a, 'b>(&'a mut Output<'b>);
 
-impl Writer for Sink<'_, '_> {
+impl Writer for Room<'_, '_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         self.0.write(bytes).map_err(|_| EncodeError::UnexpectedEnd)
     }
+}
+
+struct Outgoing<'a, 'b, C: Config> {
+    encoder: EncoderImpl<Room<'a, 'b>, C>,
+}
+
+impl<C: Config> Outgoing<'_, '_, C> {
+    #[inline]
+    fn write<T: Encode>(&mut self, value: T) -> Result<(), Fault> {
+        value.encode(&mut self.encoder).map_err(full)
+    }
+}
+
+macro_rules! put_scalars {
+    ($($scalar:ident)+) => {
+        $(
+            #[inline]
+            fn $scalar(&mut self, value: $scalar) -> Result<(), Fault> {
+                self.write(value)
+            }
+        )+
+    };
+}
+
+impl<C: Config> Sink for Outgoing<'_, '_, C> {
+    put_scalars! { bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char }
+
+    #[inline]
+    fn length(&mut self, length: usize) -> Result<(), Fault> {
+        self.write(length)
+    }
+
+    #[inline]
+    fn variant(&mut self, number: u32) -> Result<(), Fault> {
+        self.write(number)
+    }
+
+    #[inline]
+    fn some(&mut self, some: bool) -> Result<(), Fault> {
+        self.write(u8::from(some))
+    }
+
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.encoder.writer().write(bytes).map_err(full)
+    }
+}
+
+#[cold]
+fn full(_: EncodeError) -> Fault {
+    Fault::new("the output is full")
 }
 
 /// Adapts a slice to bincode's idea of an input. bincode's own does not tell how much is left.
@@ -158,6 +208,6 @@ fn fault(error: DecodeError) -> Fault {
         DecodeError::InvalidIntegerType { expected, found } => Fault::new(format!(
             "an integer of type {found:?} where {expected:?} is expected"
         )),
-        other => Fault::new(super::clip(&other)),
+        other => Fault::new(super::fault::clip(&other)),
     }
 }

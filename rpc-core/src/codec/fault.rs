@@ -1,11 +1,11 @@
-//! Why a message was not decoded, and where.
+//! Why a value was not encoded, or a message not decoded and where.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use crate::error::{Code, Error};
 
-/// A refused message. One word wide, because every step of the decoder returns it.
+/// A refused value or message. One word wide, because every step of both ways returns it.
 ///
 /// The path to the fault is put together on the way out, step by step, so that a message without
 /// a fault pays nothing for it.
@@ -137,6 +137,13 @@ impl fmt::Debug for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+impl serde::ser::Error for Fault {
+    #[cold]
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(clip(&message))
+    }
+}
 
 impl serde::de::Error for Fault {
     #[cold]

@@ -24,8 +24,10 @@ mod budget;
 mod fault;
 mod meter;
 mod output;
+mod pack;
 #[cfg(feature = "postcard")]
 mod postcard;
+mod sink;
 mod source;
 mod walk;
 
@@ -41,7 +43,7 @@ use crate::error::{Code, Error};
 
 pub use self::blob::{Blob, BlobRef};
 pub use self::budget::Budget;
-use self::fault::{Fault, clip};
+use self::fault::Fault;
 use self::output::Output;
 
 /// Names a codec on the wire.
@@ -173,7 +175,7 @@ trait Codec {
 
     /// Appends the encoding of `value`. The error says what the value or the format objected to;
     /// it does not matter when the output overflowed, which the output remembers itself.
-    fn encode<T: Serialize + ?Sized>(value: &T, output: &mut Output<'_>) -> Result<(), String>;
+    fn encode<T: Serialize + ?Sized>(value: &T, output: &mut Output<'_>) -> Result<(), Fault>;
 
     /// Decodes a value that takes up all of `bytes`. Formats that lay values out one after the
     /// other implement [`source::Source`] and call [`walk::decode`], which enforces the budget.
@@ -187,12 +189,17 @@ fn encode_with<C: Codec, T: Serialize + ?Sized>(
 ) -> Result<(), Error> {
     let start = buffer.len();
     let mut output = Output::new(buffer, limit);
-    let result = C::encode(value, &mut output);
+    let Err(fault) = C::encode(value, &mut output) else {
+        return Ok(());
+    };
     let overflowed = output.overflowed();
-    drop(output);
-    let Err(message) = result else { return Ok(()) };
     buffer.truncate(start);
-    Err(if overflowed {
+    Err(unencodable(C::ID, fault, overflowed, limit))
+}
+
+#[cold]
+fn unencodable(codec: CodecId, fault: Fault, overflowed: bool, limit: usize) -> Error {
+    if overflowed {
         Error::new(
             Code::TooLarge,
             format!("the encoded value exceeds the limit of {limit} bytes"),
@@ -201,9 +208,9 @@ fn encode_with<C: Codec, T: Serialize + ?Sized>(
     } else {
         Error::new(
             Code::Codec,
-            format!("{} cannot encode the value: {}", C::ID, clip(&message)),
+            format!("{codec} cannot encode the value: {fault}"),
         )
-    })
+    }
 }
 
 #[cfg(test)]

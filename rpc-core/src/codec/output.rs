@@ -4,13 +4,10 @@ use bytes::BytesMut;
 
 /// Appends to a buffer and refuses the write that would pass the limit, before the buffer grows.
 ///
-/// Encoders write a few bytes at a time. So the buffer is lengthened ahead of what is written, in
-/// leaps and never past the limit, and a write is one comparison and one copy; when the output is
-/// dropped the buffer ends at the last byte written.
+/// Encoders write a few bytes at a time, so a write is two comparisons, of the limit and of the
+/// room, and one copy, which is a single store where the length is constant.
 pub(super) struct Output<'a> {
     buffer: &'a mut BytesMut,
-    /// Where the next byte goes.
-    at: usize,
     /// Where the buffer must end at the latest.
     end: usize,
     overflowed: bool,
@@ -20,11 +17,10 @@ pub(super) struct Output<'a> {
 pub(super) struct Overflow;
 
 impl<'a> Output<'a> {
+    #[inline]
     pub(super) fn new(buffer: &'a mut BytesMut, limit: usize) -> Self {
-        let at = buffer.len();
         Self {
-            end: at.saturating_add(limit),
-            at,
+            end: buffer.len().saturating_add(limit),
             buffer,
             overflowed: false,
         }
@@ -32,33 +28,18 @@ impl<'a> Output<'a> {
 
     #[inline]
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
-        let next = self.at.saturating_add(bytes.len());
-        if let Some(place) = self.buffer.get_mut(self.at..next) {
-            place.copy_from_slice(bytes);
-            self.at = next;
-            return Ok(());
+        // The buffer never passes its end, and slices are no longer than `isize::MAX`.
+        if self.buffer.len().saturating_add(bytes.len()) > self.end {
+            return Err(self.overflow());
         }
-        self.grow(bytes)
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
     }
 
     #[cold]
-    fn grow(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
-        let next = self.at.saturating_add(bytes.len());
-        if next > self.end {
-            self.overflowed = true;
-            return Err(Overflow);
-        }
-        self.buffer.truncate(self.at);
-        self.buffer.extend_from_slice(bytes);
-        self.at = next;
-        // `extend_from_slice` has at least doubled what it had to enlarge; the rest of it is ahead.
-        let ahead = self
-            .buffer
-            .capacity()
-            .min(next.saturating_add(AHEAD_MAX))
-            .min(self.end);
-        self.buffer.resize(ahead.max(next), 0);
-        Ok(())
+    fn overflow(&mut self) -> Overflow {
+        self.overflowed = true;
+        Overflow
     }
 
     /// Whether a write was refused.
@@ -66,13 +47,3 @@ impl<'a> Output<'a> {
         self.overflowed
     }
 }
-
-impl Drop for Output<'_> {
-    fn drop(&mut self) {
-        self.buffer.truncate(self.at);
-    }
-}
-
-/// Bytes to lengthen the buffer by at once: enough that it is rare, and little to fill with zeros
-/// in vain in a large buffer that other messages share.
-const AHEAD_MAX: usize = 4096;

@@ -18,8 +18,8 @@ pub(super) struct Postcard;
 impl Codec for Postcard {
     const ID: CodecId = CodecId::POSTCARD;
 
-    fn encode<T: Serialize + ?Sized>(value: &T, output: &mut Output<'_>) -> Result<(), String> {
-        postcard::serialize_with_flavor(value, Sink(output)).map_err(|error| error.to_string())
+    fn encode<T: Serialize + ?Sized>(value: &T, output: &mut Output<'_>) -> Result<(), Fault> {
+        postcard::serialize_with_flavor(value, Sink(output)).map_err(fault)
     }
 
     fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8], budget: &Budget) -> Result<T, Fault> {
@@ -122,6 +122,6 @@ fn fault(error: postcard::Error) -> Fault {
             Fault::new("the byte stands for neither `false` nor `true`")
         }
         postcard::Error::DeserializeBadChar => Fault::new("these bytes are not a character"),
-        other => Fault::new(super::clip(&other)),
+        other => Fault::new(super::fault::clip(&other)),
     }
 }
