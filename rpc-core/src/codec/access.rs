@@ -7,30 +7,29 @@ use serde::de::{
 };
 
 use super::fault::{Fault, Step};
-use super::meter::{Meter, Room};
+use super::meter::{Meter, Purse, Room};
 use super::source::Source;
 use super::walk::Walk;
 
 /// The elements of a tuple, array or struct.
-pub(super) struct Tuple<'a, S> {
-    pub(super) meter: &'a mut Meter<S>,
+pub(super) struct Tuple<'a, 'b, S> {
+    pub(super) meter: &'a mut Meter<'b, S>,
     pub(super) depth: usize,
     pub(super) length: usize,
     pub(super) index: usize,
     pub(super) fields: Option<&'static [&'static str]>,
 }
 
-impl<S> Tuple<'_, S> {
-    #[cold]
-    fn step(&self, index: usize) -> Step {
-        match self.fields.and_then(|fields| fields.get(index)) {
-            Some(name) => Step::Field(name),
-            None => Step::Element(index),
-        }
-    }
+/// Adds an element to the path of a fault inside it.
+#[cold]
+fn inside_tuple(fault: Fault, fields: Option<&'static [&'static str]>, index: usize) -> Fault {
+    fault.inside(match fields.and_then(|fields| fields.get(index)) {
+        Some(name) => Step::Field(name),
+        None => Step::Element(index),
+    })
 }
 
-impl<'de, S: Source<'de>> SeqAccess<'de> for Tuple<'_, S> {
+impl<'de, S: Source<'de>> SeqAccess<'de> for Tuple<'_, '_, S> {
     type Error = Fault;
 
     #[inline]
@@ -50,7 +49,7 @@ impl<'de, S: Source<'de>> SeqAccess<'de> for Tuple<'_, S> {
         };
         match seed.deserialize(walk) {
             Ok(value) => Ok(Some(value)),
-            Err(fault) => Err(fault.inside(self.step(index))),
+            Err(fault) => Err(inside_tuple(fault, self.fields, index)),
         }
     }
 
@@ -61,15 +60,60 @@ impl<'de, S: Source<'de>> SeqAccess<'de> for Tuple<'_, S> {
 }
 
 /// The elements of a list.
-pub(super) struct List<'a, S> {
-    pub(super) meter: &'a mut Meter<S>,
-    pub(super) depth: usize,
-    pub(super) length: usize,
-    pub(super) index: usize,
-    pub(super) room: Room,
+pub(super) struct List<'a, 'b, S> {
+    meter: &'a mut Meter<'b, S>,
+    depth: usize,
+    index: usize,
+    progress: Progress,
 }
 
-impl<'de, S: Source<'de>> SeqAccess<'de> for List<'_, S> {
+/// How far a list has come.
+struct Progress {
+    length: usize,
+    /// Elements before this one are there and paid for: what is asked with each of them.
+    ready: usize,
+    room: Room,
+}
+
+impl<'a, 'b, S> List<'a, 'b, S> {
+    #[inline]
+    pub(super) fn new(
+        meter: &'a mut Meter<'b, S>,
+        depth: usize,
+        length: usize,
+        room: Room,
+    ) -> Self {
+        Self {
+            meter,
+            depth,
+            index: 0,
+            progress: Progress {
+                length,
+                ready: 0,
+                room,
+            },
+        }
+    }
+}
+
+impl Progress {
+    /// Makes the element at `index`, of `size` bytes, ready, if there is one.
+    #[inline(never)]
+    fn advance(&mut self, index: usize, size: usize, purse: &mut Purse<'_>) -> Result<bool, Fault> {
+        if index >= self.length {
+            return Ok(false);
+        }
+        match self.room.hold(index, size, purse) {
+            Ok(usable) => {
+                self.ready = usable.min(self.length);
+                Ok(true)
+            }
+            Err(fault) => Err(fault.inside(Step::Element(index))),
+        }
+    }
+}
+
+impl<'de, S: Source<'de>> SeqAccess<'de> for List<'_, '_, S> {
     type Error = Fault;
 
     #[inline]
@@ -78,20 +122,19 @@ impl<'de, S: Source<'de>> SeqAccess<'de> for List<'_, S> {
         seed: T,
     ) -> Result<Option<T::Value>, Fault> {
         let index = self.index;
-        if index >= self.length {
+        let slot = size_of::<T::Value>();
+        if index >= self.progress.ready
+            && !self.progress.advance(index, slot, &mut self.meter.purse)?
+        {
             return Ok(None);
         }
         self.index = index.saturating_add(1);
-        let slot = size_of::<T::Value>();
-        let result = match self.room.hold(index, slot, self.meter) {
-            Ok(()) => seed.deserialize(Walk {
-                meter: &mut *self.meter,
-                depth: self.depth,
-                slot,
-            }),
-            Err(fault) => Err(fault),
+        let walk = Walk {
+            meter: &mut *self.meter,
+            depth: self.depth,
+            slot,
         };
-        match result {
+        match seed.deserialize(walk) {
             Ok(value) => Ok(Some(value)),
             Err(fault) => Err(fault.inside(Step::Element(index))),
         }
@@ -99,13 +142,13 @@ impl<'de, S: Source<'de>> SeqAccess<'de> for List<'_, S> {
 
     #[inline]
     fn size_hint(&self) -> Option<usize> {
-        Some(self.room.hint(self.length, self.index))
+        Some(self.progress.room.hint(self.progress.length, self.index))
     }
 }
 
 /// The entries of a map.
-pub(super) struct Map<'a, S> {
-    pub(super) meter: &'a mut Meter<S>,
+pub(super) struct Map<'a, 'b, S> {
+    pub(super) meter: &'a mut Meter<'b, S>,
     pub(super) depth: usize,
     pub(super) length: usize,
     /// Entries whose key was read.
@@ -114,7 +157,7 @@ pub(super) struct Map<'a, S> {
     pub(super) values: Room,
 }
 
-impl<'de, S: Source<'de>> MapAccess<'de> for Map<'_, S> {
+impl<'de, S: Source<'de>> MapAccess<'de> for Map<'_, '_, S> {
     type Error = Fault;
 
     #[inline]
@@ -128,8 +171,8 @@ impl<'de, S: Source<'de>> MapAccess<'de> for Map<'_, S> {
         }
         self.index = index.saturating_add(1);
         let slot = size_of::<K::Value>();
-        let result = match self.keys.hold(index, slot, self.meter) {
-            Ok(()) => seed.deserialize(Walk {
+        let result = match self.keys.hold(index, slot, &mut self.meter.purse) {
+            Ok(_) => seed.deserialize(Walk {
                 meter: &mut *self.meter,
                 depth: self.depth,
                 slot,
@@ -146,8 +189,8 @@ impl<'de, S: Source<'de>> MapAccess<'de> for Map<'_, S> {
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
         let index = self.index.saturating_sub(1);
         let slot = size_of::<V::Value>();
-        match self.values.hold(index, slot, self.meter) {
-            Ok(()) => seed.deserialize(Walk {
+        match self.values.hold(index, slot, &mut self.meter.purse) {
+            Ok(_) => seed.deserialize(Walk {
                 meter: &mut *self.meter,
                 depth: self.depth,
                 slot,
@@ -164,20 +207,20 @@ impl<'de, S: Source<'de>> MapAccess<'de> for Map<'_, S> {
 }
 
 /// An enum whose variant is not read yet.
-pub(super) struct Enum<'a, S> {
-    pub(super) walk: Walk<'a, S>,
+pub(super) struct Enum<'a, 'b, S> {
+    pub(super) walk: Walk<'a, 'b, S>,
     pub(super) variants: &'static [&'static str],
 }
 
-impl<'a, 'de, S: Source<'de>> EnumAccess<'de> for Enum<'a, S> {
+impl<'a, 'b, 'de, S: Source<'de>> EnumAccess<'de> for Enum<'a, 'b, S> {
     type Error = Fault;
-    type Variant = Variant<'a, S>;
+    type Variant = Variant<'a, 'b, S>;
 
     #[inline]
     fn variant_seed<V: DeserializeSeed<'de>>(
         self,
         seed: V,
-    ) -> Result<(V::Value, Variant<'a, S>), Fault> {
+    ) -> Result<(V::Value, Variant<'a, 'b, S>), Fault> {
         let number = self.walk.meter.source.variant()?;
         let deserializer: serde::de::value::U32Deserializer<Fault> = number.into_deserializer();
         let variant = seed.deserialize(deserializer)?;
@@ -193,8 +236,8 @@ impl<'a, 'de, S: Source<'de>> EnumAccess<'de> for Enum<'a, S> {
 }
 
 /// The contents of an enum's variant.
-pub(super) struct Variant<'a, S> {
-    walk: Walk<'a, S>,
+pub(super) struct Variant<'a, 'b, S> {
+    walk: Walk<'a, 'b, S>,
     variants: &'static [&'static str],
     number: u32,
 }
@@ -211,7 +254,7 @@ fn inside_variant(fault: Fault, variants: &'static [&'static str], number: u32) 
     }
 }
 
-impl<'de, S: Source<'de>> VariantAccess<'de> for Variant<'_, S> {
+impl<'de, S: Source<'de>> VariantAccess<'de> for Variant<'_, '_, S> {
     type Error = Fault;
 
     #[inline]

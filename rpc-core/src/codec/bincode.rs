@@ -3,25 +3,25 @@
 //! The crate's own serde decoder is not used: it allocates from declared lengths and has no bound
 //! on depth or elements. Its readers of scalars are sound, and they are what this file takes.
 
-use bincode::config::{Config, Configuration};
+use bincode::config::{Configuration, Fixint, LittleEndian};
 use bincode::de::read::{BorrowReader, Reader};
 use bincode::de::{BorrowDecoder, Decode, Decoder, DecoderImpl};
 use bincode::enc::write::Writer;
-use bincode::enc::{Encode, Encoder, EncoderImpl};
+use bincode::enc::{Encode, EncoderImpl};
 use bincode::error::{DecodeError, EncodeError};
 use serde::{Deserialize, Serialize};
 
 use super::budget::Budget;
 use super::fault::Fault;
-use super::output::Output;
+use super::output::{Output, Overflow};
 use super::pack::Pack;
 use super::sink::Sink;
 use super::source::Source;
 use super::{Codec, CodecId, walk};
 
-/// How integers and lengths look on the wire: little-endian, in as few bytes as they need. Frozen:
-/// another layout is another codec with a number of its own.
-const LAYOUT: Configuration = bincode::config::standard();
+/// How integers and lengths look on the wire: little-endian, as wide as their type, lengths as
+/// `u64` and variants as `u32`. Frozen: another layout is another codec with a number of its own.
+const LAYOUT: Configuration<LittleEndian, Fixint> = bincode::config::legacy();
 
 /// bincode 2.
 pub(super) struct Bincode;
@@ -30,11 +30,11 @@ impl Codec for Bincode {
     const ID: CodecId = CodecId::BINCODE;
 
     #[inline]
-    fn encode<T: Serialize + ?Sized>(value: &T, output: &mut Output<'_>) -> Result<(), Fault> {
-        let encoder = EncoderImpl::new(Room(output), LAYOUT);
-        value.serialize(Pack(&mut Outgoing { encoder }))
+    fn encode<T: Serialize + ?Sized>(value: &T, output: Output<'_>) -> Result<(), Fault> {
+        value.serialize(Pack::<Self>::new(output))
     }
 
+    #[inline]
     fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8], budget: &Budget) -> Result<T, Fault> {
         let decoder = DecoderImpl::new(Input { unread: bytes }, LAYOUT, ());
         walk::decode(Bytes { decoder }, bytes.len(), budget)
@@ -42,64 +42,59 @@ impl Codec for Bincode {
 }
 
 /// Adapts an output to bincode's idea of one.
-struct Room<'a, 'b>(&'a mut Output<'b>);
+struct Room<'a>(Output<'a>);
 
-impl Writer for Room<'_, '_> {
+impl Writer for Room<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        self.0.write(bytes).map_err(|_| EncodeError::UnexpectedEnd)
+        match self.0.write(bytes) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(EncodeError::UnexpectedEnd),
+        }
     }
 }
 
-struct Outgoing<'a, 'b, C: Config> {
-    encoder: EncoderImpl<Room<'a, 'b>, C>,
+#[inline]
+fn write<T: Encode>(value: T, output: &mut Output<'_>) -> Result<(), Overflow> {
+    let mut encoder = EncoderImpl::new(Room(output.lend()), LAYOUT);
+    value.encode(&mut encoder).map_err(full)
 }
 
-impl<C: Config> Outgoing<'_, '_, C> {
-    #[inline]
-    fn write<T: Encode>(&mut self, value: T) -> Result<(), Fault> {
-        value.encode(&mut self.encoder).map_err(full)
-    }
+/// Only scalars are written, so the one error is that there is no room. Not inline, because the
+/// error has much to drop.
+#[cold]
+fn full(_: EncodeError) -> Overflow {
+    Overflow
 }
 
-macro_rules! put_scalars {
+macro_rules! write_scalars {
     ($($scalar:ident)+) => {
         $(
             #[inline]
-            fn $scalar(&mut self, value: $scalar) -> Result<(), Fault> {
-                self.write(value)
+            fn $scalar(value: $scalar, output: &mut Output<'_>) -> Result<(), Overflow> {
+                write(value, output)
             }
         )+
     };
 }
 
-impl<C: Config> Sink for Outgoing<'_, '_, C> {
-    put_scalars! { bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char }
+impl Sink for Bincode {
+    write_scalars! { bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char }
 
     #[inline]
-    fn length(&mut self, length: usize) -> Result<(), Fault> {
-        self.write(length)
+    fn length(length: usize, output: &mut Output<'_>) -> Result<(), Overflow> {
+        write(length, output)
     }
 
     #[inline]
-    fn variant(&mut self, number: u32) -> Result<(), Fault> {
-        self.write(number)
+    fn variant(number: u32, output: &mut Output<'_>) -> Result<(), Overflow> {
+        write(number, output)
     }
 
     #[inline]
-    fn some(&mut self, some: bool) -> Result<(), Fault> {
-        self.write(u8::from(some))
+    fn some(some: bool, output: &mut Output<'_>) -> Result<(), Overflow> {
+        write(u8::from(some), output)
     }
-
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        self.encoder.writer().write(bytes).map_err(full)
-    }
-}
-
-#[cold]
-fn full(_: EncodeError) -> Fault {
-    Fault::new("the output is full")
 }
 
 /// Adapts a slice to bincode's idea of an input. bincode's own does not tell how much is left.
@@ -137,14 +132,17 @@ impl<'de> BorrowReader<'de> for Input<'de> {
     }
 }
 
-struct Bytes<'de, C: Config> {
-    decoder: DecoderImpl<Input<'de>, C, ()>,
+struct Bytes<'de> {
+    decoder: DecoderImpl<Input<'de>, Configuration<LittleEndian, Fixint>, ()>,
 }
 
-impl<C: Config> Bytes<'_, C> {
+impl Bytes<'_> {
     #[inline]
     fn read<T: Decode<()>>(&mut self) -> Result<T, Fault> {
-        T::decode(&mut self.decoder).map_err(fault)
+        match T::decode(&mut self.decoder) {
+            Ok(value) => Ok(value),
+            Err(error) => Err(fault(error)),
+        }
     }
 }
 
@@ -159,7 +157,7 @@ macro_rules! scalars {
     };
 }
 
-impl<'de, C: Config> Source<'de> for Bytes<'de, C> {
+impl<'de> Source<'de> for Bytes<'de> {
     scalars! { bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char }
 
     #[inline]
@@ -177,9 +175,7 @@ impl<'de, C: Config> Source<'de> for Bytes<'de, C> {
         match self.read::<u8>()? {
             0 => Ok(false),
             1 => Ok(true),
-            other => Err(Fault::new(format!(
-                "{other} stands for neither `None` nor `Some`"
-            ))),
+            other => Err(no_option(other)),
         }
     }
 
@@ -210,4 +206,9 @@ fn fault(error: DecodeError) -> Fault {
         )),
         other => Fault::new(super::fault::clip(&other)),
     }
+}
+
+#[cold]
+fn no_option(byte: u8) -> Fault {
+    Fault::new(format!("{byte} stands for neither `None` nor `Some`"))
 }

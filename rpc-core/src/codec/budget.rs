@@ -22,8 +22,9 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Sixteen bytes of memory for one on the wire: a small integer is one byte there and eight
-    /// here, twice that in a list that has just grown.
+    /// Sixteen bytes of memory for one on the wire: an integer takes as much here as there, and an
+    /// absent option one byte there and the room of its value here, twice that in a list that has
+    /// just grown.
     const MEMORY_PER_BYTE: usize = 16;
     /// What even the smallest message may use, so that a list of a few empty strings passes.
     const MEMORY_FREE: usize = 64 * 1024;

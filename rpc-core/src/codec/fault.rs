@@ -75,11 +75,13 @@ impl Fault {
     }
 
     /// The outermost tuple is a method's arguments.
+    #[cold]
     pub(super) fn in_arguments(mut self) -> Self {
         self.0.arguments = true;
         self
     }
 
+    #[cold]
     pub(super) fn into_error(self) -> Error {
         let error = Error::new(Code::Codec, self.to_string());
         match self.0.hint {

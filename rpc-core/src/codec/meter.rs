@@ -1,27 +1,35 @@
 //! What is left of a budget while a message is decoded.
 
+use std::str::Utf8Error;
+
 use super::budget::Budget;
 use super::fault::Fault;
 use super::source::Source;
 
 /// The source and what is left of the budget.
-pub(super) struct Meter<S> {
+pub(super) struct Meter<'b, S> {
     pub(super) source: S,
+    pub(super) purse: Purse<'b>,
+}
+
+/// What is left of the budget. Apart from the source, so that what happens rarely is compiled once
+/// and not for every type that is decoded.
+pub(super) struct Purse<'b> {
     memory: usize,
     elements: usize,
     /// The whole budget, for messages.
-    budget: Budget,
+    budget: &'b Budget,
 }
 
 const HINT: &str = "if the value is honest, raise the decoding budget";
 
-impl<S> Meter<S> {
-    pub(super) fn new(source: S, budget: &Budget) -> Self {
+impl<'b> Purse<'b> {
+    #[inline]
+    pub(super) fn new(budget: &'b Budget) -> Self {
         Self {
-            source,
             memory: budget.memory,
             elements: budget.elements,
-            budget: *budget,
+            budget,
         }
     }
 
@@ -37,11 +45,33 @@ impl<S> Meter<S> {
         }
     }
 
+    /// Pays for the elements of a list or map that declares so many.
+    #[inline]
+    fn count(&mut self, declared: u64) -> Result<usize, Fault> {
+        let paid = usize::try_from(declared)
+            .ok()
+            .and_then(|length| Some((length, self.elements.checked_sub(length)?)));
+        let Some((length, left)) = paid else {
+            return Err(self.too_many(declared));
+        };
+        self.elements = left;
+        Ok(length)
+    }
+
     #[cold]
     fn out_of_memory(&self) -> Fault {
         Fault::new(format!(
             "the value needs more than {} bytes of memory",
             self.budget.memory
+        ))
+        .with_hint(HINT)
+    }
+
+    #[cold]
+    fn too_many(&self, declared: u64) -> Fault {
+        Fault::new(format!(
+            "{declared} elements are declared, which makes more than {} in one message",
+            self.budget.elements
         ))
         .with_hint(HINT)
     }
@@ -56,28 +86,12 @@ impl<S> Meter<S> {
     }
 }
 
-impl<'de, S: Source<'de>> Meter<S> {
+impl<'de, S: Source<'de>> Meter<'_, S> {
     /// Reads the number of elements of a list or map, and pays for them.
     #[inline]
     pub(super) fn elements(&mut self) -> Result<usize, Fault> {
         let declared = self.source.length()?;
-        let paid = usize::try_from(declared)
-            .ok()
-            .and_then(|length| Some((length, self.elements.checked_sub(length)?)));
-        let Some((length, left)) = paid else {
-            return Err(self.too_many(declared));
-        };
-        self.elements = left;
-        Ok(length)
-    }
-
-    #[cold]
-    fn too_many(&self, declared: u64) -> Fault {
-        Fault::new(format!(
-            "{declared} elements are declared, which makes more than {} in one message",
-            self.budget.elements
-        ))
-        .with_hint(HINT)
+        self.purse.count(declared)
     }
 
     /// Reads the length of a string or byte string, and then as many bytes.
@@ -87,16 +101,13 @@ impl<'de, S: Source<'de>> Meter<S> {
         let left = self.source.left();
         match usize::try_from(declared) {
             Ok(length) if length <= left => self.source.take(length),
-            _ => Err(Fault::new(format!(
-                "{declared} bytes are declared, and only {left} are left"
-            ))),
+            _ => Err(cut_off(declared, left)),
         }
     }
 
     #[inline]
     pub(super) fn text(&mut self) -> Result<&'de str, Fault> {
-        std::str::from_utf8(self.run()?)
-            .map_err(|error| Fault::new(format!("the string is not UTF-8: {error}")))
+        std::str::from_utf8(self.run()?).map_err(not_text)
     }
 
     /// How many of `length` elements a list may make room for before it has seen them.
@@ -107,12 +118,25 @@ impl<'de, S: Source<'de>> Meter<S> {
     #[inline]
     pub(super) fn room(&mut self, length: usize) -> usize {
         let possible = length.min(self.source.left());
-        if self.memory >= PREALLOCATED_MAX {
+        let memory = self.purse.memory;
+        if memory >= PREALLOCATED_MAX {
             possible
         } else {
-            possible.min(self.memory / LARGE_ELEMENT)
+            possible.min(memory / LARGE_ELEMENT)
         }
     }
+}
+
+#[cold]
+fn cut_off(declared: u64, left: usize) -> Fault {
+    Fault::new(format!(
+        "{declared} bytes are declared, and only {left} are left"
+    ))
+}
+
+#[cold]
+fn not_text(error: Utf8Error) -> Fault {
+    Fault::new(format!("the string is not UTF-8: {error}"))
 }
 
 /// What serde lets the standard collections allocate because of a size hint.
@@ -129,6 +153,8 @@ pub(super) struct Room {
     hint: usize,
     /// Elements that are paid for; none before the first, whose size is not known.
     paid: usize,
+    /// As many of them as the collection takes before it grows.
+    usable: usize,
     filling: Filling,
 }
 
@@ -147,6 +173,7 @@ impl Room {
         Self {
             hint,
             paid: 0,
+            usable: 0,
             filling,
         }
     }
@@ -156,33 +183,33 @@ impl Room {
         self.hint.min(length.saturating_sub(index))
     }
 
-    /// Makes sure that the element at `index`, of `size` bytes, is paid for.
+    /// Makes sure that the element at `index`, of `size` bytes, is paid for, and says how many are.
     #[inline]
-    pub(super) fn hold<S>(
+    pub(super) fn hold(
         &mut self,
         index: usize,
         size: usize,
-        meter: &mut Meter<S>,
-    ) -> Result<(), Fault> {
-        let usable = match self.filling {
-            Filling::Full => self.paid,
-            Filling::Hashed => self.paid.saturating_sub(self.paid / 8),
-        };
-        if index < usable {
-            Ok(())
-        } else {
-            self.grow(size, meter)
+        purse: &mut Purse<'_>,
+    ) -> Result<usize, Fault> {
+        if index >= self.usable {
+            self.grow(size, purse)?;
         }
+        Ok(self.usable)
     }
 
-    fn grow<S>(&mut self, size: usize, meter: &mut Meter<S>) -> Result<(), Fault> {
+    #[inline(never)]
+    fn grow(&mut self, size: usize, purse: &mut Purse<'_>) -> Result<(), Fault> {
         let more = if self.paid > 0 {
             self.paid
         } else {
             self.first(size)
         };
-        meter.hold(more.saturating_mul(size))?;
+        purse.hold(more.saturating_mul(size))?;
         self.paid = self.paid.saturating_add(more);
+        self.usable = match self.filling {
+            Filling::Full => self.paid,
+            Filling::Hashed => self.paid.saturating_sub(self.paid / 8),
+        };
         Ok(())
     }
 

@@ -44,7 +44,7 @@ use crate::error::{Code, Error};
 pub use self::blob::{Blob, BlobRef};
 pub use self::budget::Budget;
 use self::fault::Fault;
-use self::output::Output;
+use self::output::{Limit, Output};
 
 /// Names a codec on the wire.
 ///
@@ -61,7 +61,7 @@ enum Known {
 }
 
 impl CodecId {
-    /// bincode 2 with variable-length integers. Every peer speaks it.
+    /// bincode 2 with integers as wide as their type. Every peer speaks it.
     pub const BINCODE: Self = Self(Known::Bincode);
 
     /// postcard 1.
@@ -98,6 +98,7 @@ impl CodecId {
     ///
     /// The depth of the recursion is the value's own: a type that nests without end overflows the
     /// stack here, as it would in its own `Drop`. Decoded values cannot be of that kind.
+    #[inline]
     pub fn encode<T: Serialize + ?Sized>(self, value: &T, limit: usize) -> Result<Bytes, Error> {
         let mut buffer = BytesMut::with_capacity(limit.min(FIRST_BUFFER));
         self.encode_into(value, &mut buffer, limit)?;
@@ -105,6 +106,7 @@ impl CodecId {
     }
 
     /// Appends the encoding of `value` to `buffer`: at most `limit` bytes, or, on an error, none.
+    #[inline]
     pub fn encode_into<T: Serialize + ?Sized>(
         self,
         value: &T,
@@ -119,24 +121,32 @@ impl CodecId {
     }
 
     /// Decodes a value from the whole of `bytes`, within `budget`.
+    #[inline]
     pub fn decode<'de, T: Deserialize<'de>>(
         self,
         bytes: &'de [u8],
         budget: &Budget,
     ) -> Result<T, Error> {
-        self.walk(bytes, budget).map_err(Fault::into_error)
+        match self.walk(bytes, budget) {
+            Ok(value) => Ok(value),
+            Err(fault) => Err(fault.into_error()),
+        }
     }
 
     /// Decodes a tuple of arguments: as [`decode`](Self::decode), and errors count arguments.
+    #[inline]
     pub(crate) fn decode_arguments<'de, T: Deserialize<'de>>(
         self,
         bytes: &'de [u8],
         budget: &Budget,
     ) -> Result<T, Error> {
-        self.walk(bytes, budget)
-            .map_err(|fault: Fault| fault.in_arguments().into_error())
+        match self.walk(bytes, budget) {
+            Ok(value) => Ok(value),
+            Err(fault) => Err(fault.in_arguments().into_error()),
+        }
     }
 
+    #[inline]
     fn walk<'de, T: Deserialize<'de>>(self, bytes: &'de [u8], budget: &Budget) -> Result<T, Fault> {
         match self.0 {
             Known::Bincode => Bincode::decode(bytes, budget),
@@ -175,42 +185,53 @@ trait Codec {
 
     /// Appends the encoding of `value`. The error says what the value or the format objected to;
     /// it does not matter when the output overflowed, which the output remembers itself.
-    fn encode<T: Serialize + ?Sized>(value: &T, output: &mut Output<'_>) -> Result<(), Fault>;
+    fn encode<T: Serialize + ?Sized>(value: &T, output: Output<'_>) -> Result<(), Fault>;
 
     /// Decodes a value that takes up all of `bytes`. Formats that lay values out one after the
     /// other implement [`source::Source`] and call [`walk::decode`], which enforces the budget.
     fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8], budget: &Budget) -> Result<T, Fault>;
 }
 
+#[inline]
 fn encode_with<C: Codec, T: Serialize + ?Sized>(
     value: &T,
     buffer: &mut BytesMut,
-    limit: usize,
+    most: usize,
 ) -> Result<(), Error> {
     let start = buffer.len();
-    let mut output = Output::new(buffer, limit);
-    let Err(fault) = C::encode(value, &mut output) else {
+    let limit = Limit::new(buffer, most);
+    let result = C::encode(value, Output::new(buffer, &limit));
+    if result.is_ok() && limit.kept(buffer) {
         return Ok(());
-    };
-    let overflowed = output.overflowed();
+    }
+    let kept = limit.kept(buffer);
     buffer.truncate(start);
-    Err(unencodable(C::ID, fault, overflowed, limit))
+    Err(if kept {
+        unencodable(C::ID, result)
+    } else {
+        too_large(most)
+    })
 }
 
 #[cold]
-fn unencodable(codec: CodecId, fault: Fault, overflowed: bool, limit: usize) -> Error {
-    if overflowed {
-        Error::new(
-            Code::TooLarge,
-            format!("the encoded value exceeds the limit of {limit} bytes"),
-        )
-        .with_hint("send less in one message, or raise the limit on both sides")
-    } else {
-        Error::new(
-            Code::Codec,
-            format!("{codec} cannot encode the value: {fault}"),
-        )
-    }
+fn too_large(limit: usize) -> Error {
+    Error::new(
+        Code::TooLarge,
+        format!("the encoded value exceeds the limit of {limit} bytes"),
+    )
+    .with_hint("send less in one message, or raise the limit on both sides")
+}
+
+#[cold]
+fn unencodable(codec: CodecId, result: Result<(), Fault>) -> Error {
+    let reason = result.err().map(|fault| fault.to_string());
+    Error::new(
+        Code::Codec,
+        format!(
+            "{codec} cannot encode the value: {}",
+            reason.unwrap_or_default()
+        ),
+    )
 }
 
 #[cfg(test)]

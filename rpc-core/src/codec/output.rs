@@ -1,16 +1,25 @@
 //! Where an encoder writes: the end of a buffer, up to a limit.
 
+use std::cell::Cell;
+
 use bytes::BytesMut;
 
-/// Appends to a buffer and refuses the write that would pass the limit, before the buffer grows.
+/// Appends to a buffer and refuses what passes the limit, before the buffer grows.
 ///
-/// Encoders write a few bytes at a time, so a write is two comparisons, of the limit and of the
-/// room, and one copy, which is a single store where the length is constant.
+/// Encoders write a few bytes at a time. So a write asks only whether there is room; the limit is
+/// asked where there is none, and [at the end](Limit::kept), because what fits into a buffer that
+/// is there anyway costs nothing. An output is two pointers and is handed down by value, so that
+/// the length of the buffer, which changes with every write, is one step away and not two.
 pub(super) struct Output<'a> {
     buffer: &'a mut BytesMut,
-    /// Where the buffer must end at the latest.
+    limit: &'a Limit,
+}
+
+/// Where the buffer must end at the latest.
+pub(super) struct Limit {
     end: usize,
-    overflowed: bool,
+    /// A write was refused, whatever became of its error in the value's own hands.
+    passed: Cell<bool>,
 }
 
 /// The output is full.
@@ -18,32 +27,55 @@ pub(super) struct Overflow;
 
 impl<'a> Output<'a> {
     #[inline]
-    pub(super) fn new(buffer: &'a mut BytesMut, limit: usize) -> Self {
-        Self {
-            end: buffer.len().saturating_add(limit),
-            buffer,
-            overflowed: false,
+    pub(super) fn new(buffer: &'a mut BytesMut, limit: &'a Limit) -> Self {
+        Self { buffer, limit }
+    }
+
+    /// The same output, for a part of the value.
+    #[inline]
+    pub(super) fn lend(&mut self) -> Output<'_> {
+        Output {
+            buffer: self.buffer,
+            limit: self.limit,
         }
     }
 
     #[inline]
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
-        // The buffer never passes its end, and slices are no longer than `isize::MAX`.
-        if self.buffer.len().saturating_add(bytes.len()) > self.end {
-            return Err(self.overflow());
+        // A buffer is never longer than its capacity.
+        let room = self.buffer.capacity().wrapping_sub(self.buffer.len());
+        if bytes.len() <= room {
+            self.buffer.extend_from_slice(bytes);
+            Ok(())
+        } else {
+            grow(self.buffer, self.limit, bytes)
         }
-        self.buffer.extend_from_slice(bytes);
-        Ok(())
+    }
+}
+
+#[cold]
+fn grow(buffer: &mut BytesMut, limit: &Limit, bytes: &[u8]) -> Result<(), Overflow> {
+    if buffer.len().saturating_add(bytes.len()) > limit.end {
+        limit.passed.set(true);
+        return Err(Overflow);
+    }
+    buffer.extend_from_slice(bytes);
+    Ok(())
+}
+
+impl Limit {
+    /// `bytes` more than `buffer` holds.
+    #[inline]
+    pub(super) fn new(buffer: &BytesMut, bytes: usize) -> Self {
+        Self {
+            end: buffer.len().saturating_add(bytes),
+            passed: Cell::new(false),
+        }
     }
 
-    #[cold]
-    fn overflow(&mut self) -> Overflow {
-        self.overflowed = true;
-        Overflow
-    }
-
-    /// Whether a write was refused.
-    pub(super) fn overflowed(&self) -> bool {
-        self.overflowed
+    /// Whether what `buffer` has become is within the limit, and nothing was left out.
+    #[inline]
+    pub(super) fn kept(&self, buffer: &BytesMut) -> bool {
+        buffer.len() <= self.end && !self.passed.get()
     }
 }

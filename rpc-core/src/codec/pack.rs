@@ -3,6 +3,8 @@
 //! This is the one serde serializer of all positional formats, as [`walk`](super::walk) is the one
 //! deserializer. Names of types, fields and variants do not travel.
 
+use std::marker::PhantomData;
+
 use serde::Serialize;
 use serde::ser::{
     SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
@@ -10,37 +12,58 @@ use serde::ser::{
 };
 
 use super::fault::Fault;
+use super::output::{Output, Overflow};
 use super::sink::Sink;
 
 /// The place of one value in the message; of a value that holds others, also of these.
-pub(super) struct Pack<'a, S>(pub(super) &'a mut S);
+pub(super) struct Pack<'a, S> {
+    output: Output<'a>,
+    format: PhantomData<S>,
+}
 
-impl<S: Sink> Pack<'_, S> {
+impl<'a, S: Sink> Pack<'a, S> {
     #[inline]
-    fn inner<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
-        value.serialize(Pack(&mut *self.0))
+    pub(super) fn new(output: Output<'a>) -> Self {
+        Self {
+            output,
+            format: PhantomData,
+        }
     }
 
     #[inline]
-    fn run(self, bytes: &[u8]) -> Result<(), Fault> {
-        self.0.length(bytes.len())?;
-        self.0.put(bytes)
+    fn inner<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+        value.serialize(Pack::<S>::new(self.output.lend()))
+    }
+
+    #[inline]
+    fn run(mut self, bytes: &[u8]) -> Result<(), Fault> {
+        S::length(bytes.len(), &mut self.output)?;
+        self.output.write(bytes)?;
+        Ok(())
     }
 
     /// Starts a list or a map.
     #[inline]
-    fn elements(self, length: Option<usize>) -> Result<Self, Fault> {
+    fn elements(mut self, length: Option<usize>) -> Result<Self, Fault> {
         let Some(length) = length else {
             return Err(Fault::new("a list or map does not know its length"));
         };
-        self.0.length(length)?;
+        S::length(length, &mut self.output)?;
         Ok(self)
     }
 
     #[inline]
-    fn variant(self, number: u32) -> Result<Self, Fault> {
-        self.0.variant(number)?;
+    fn variant(mut self, number: u32) -> Result<Self, Fault> {
+        S::variant(number, &mut self.output)?;
         Ok(self)
+    }
+}
+
+impl From<Overflow> for Fault {
+    /// What was written is cut away together with this, and the limit reported.
+    #[cold]
+    fn from(_: Overflow) -> Self {
+        Self::new("the output is full")
     }
 }
 
@@ -48,8 +71,8 @@ macro_rules! scalars {
     ($($serialize:ident $scalar:ident,)+) => {
         $(
             #[inline]
-            fn $serialize(self, value: $scalar) -> Result<(), Fault> {
-                self.0.$scalar(value)
+            fn $serialize(mut self, value: $scalar) -> Result<(), Fault> {
+                Ok(S::$scalar(value, &mut self.output)?)
             }
         )+
     };
@@ -94,13 +117,13 @@ impl<S: Sink> Serializer for Pack<'_, S> {
     }
 
     #[inline]
-    fn serialize_none(self) -> Result<(), Fault> {
-        self.0.some(false)
+    fn serialize_none(mut self) -> Result<(), Fault> {
+        Ok(S::some(false, &mut self.output)?)
     }
 
     #[inline]
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Fault> {
-        self.0.some(true)?;
+    fn serialize_some<T: Serialize + ?Sized>(mut self, value: &T) -> Result<(), Fault> {
+        S::some(true, &mut self.output)?;
         value.serialize(self)
     }
 
@@ -116,12 +139,12 @@ impl<S: Sink> Serializer for Pack<'_, S> {
 
     #[inline]
     fn serialize_unit_variant(
-        self,
+        mut self,
         _name: &'static str,
         number: u32,
         _variant: &'static str,
     ) -> Result<(), Fault> {
-        self.0.variant(number)
+        Ok(S::variant(number, &mut self.output)?)
     }
 
     #[inline]

@@ -18,7 +18,7 @@ pub(super) struct Postcard;
 impl Codec for Postcard {
     const ID: CodecId = CodecId::POSTCARD;
 
-    fn encode<T: Serialize + ?Sized>(value: &T, output: &mut Output<'_>) -> Result<(), Fault> {
+    fn encode<T: Serialize + ?Sized>(value: &T, output: Output<'_>) -> Result<(), Fault> {
         postcard::serialize_with_flavor(value, Sink(output)).map_err(fault)
     }
 
@@ -28,9 +28,9 @@ impl Codec for Postcard {
 }
 
 /// Adapts an output to postcard's idea of one.
-struct Sink<'a, 'b>(&'a mut Output<'b>);
+struct Sink<'a>(Output<'a>);
 
-impl Flavor for Sink<'_, '_> {
+impl Flavor for Sink<'_> {
     type Output = ();
 
     #[inline]

@@ -1,6 +1,6 @@
-//! The writing end of a positional format: scalars, lengths and runs of bytes, one after the other.
+//! How a positional format is written: scalars and lengths, one after the other.
 
-use super::fault::Fault;
+use super::output::{Output, Overflow};
 
 macro_rules! sink {
     ($($scalar:ident)+) => {
@@ -11,20 +11,17 @@ macro_rules! sink {
         pub(super) trait Sink {
             $(
                 /// Appends the value.
-                fn $scalar(&mut self, value: $scalar) -> Result<(), Fault>;
+                fn $scalar(value: $scalar, output: &mut Output<'_>) -> Result<(), Overflow>;
             )+
 
             /// Appends the number of elements or bytes that follow.
-            fn length(&mut self, length: usize) -> Result<(), Fault>;
+            fn length(length: usize, output: &mut Output<'_>) -> Result<(), Overflow>;
 
             /// Appends the number of an enum's variant.
-            fn variant(&mut self, number: u32) -> Result<(), Fault>;
+            fn variant(number: u32, output: &mut Output<'_>) -> Result<(), Overflow>;
 
             /// Appends whether an option's value follows.
-            fn some(&mut self, some: bool) -> Result<(), Fault>;
-
-            /// Appends the bytes as they are.
-            fn put(&mut self, bytes: &[u8]) -> Result<(), Fault>;
+            fn some(some: bool, output: &mut Output<'_>) -> Result<(), Overflow>;
         }
     };
 }

@@ -39,6 +39,16 @@ fn refused<'de, T: Deserialize<'de> + fmt::Debug>(bytes: &'de [u8]) -> String {
         .to_owned()
 }
 
+/// A length or a `u64` on the wire.
+fn long(number: u64) -> [u8; 8] {
+    number.to_le_bytes()
+}
+
+/// The number of a variant on the wire.
+fn variant(number: u32) -> [u8; 4] {
+    number.to_le_bytes()
+}
+
 #[test]
 fn every_codec_has_one_number_and_one_name() {
     for &codec in CodecId::ALL {
@@ -144,23 +154,23 @@ fn a_value_that_cannot_be_encoded_says_why() {
 #[test]
 fn row_02_errors_name_the_argument_the_path_and_the_byte() {
     // Argument 1 is 5, argument 2 a job whose second tag is cut off.
-    let bytes = [5, 7, 2, 1, b'a', 9, b'b'];
+    let bytes = [&[5][..], &long(7), &long(2), &long(1), b"a", &long(9), b"b"].concat();
     assert_eq!(
         refused::<(u8, Job)>(&bytes),
-        "argument 2, .tags[1], byte 6: 9 bytes are declared, and only 1 are left"
+        "argument 2, .tags[1], byte 34: 9 bytes are declared, and only 1 are left"
     );
     assert_eq!(
-        refused::<(u8, Job)>(&[5, 7, 0]),
-        "argument 2, .state, byte 3: the message ends 1 bytes too early"
+        refused::<(u8, Job)>(&[&[5][..], &long(7), &long(0)].concat()),
+        "argument 2, .state, byte 17: the message ends 4 bytes too early"
     );
     assert_eq!(
-        refused::<(Job,)>(&[7, 0, 2, 1, 9]),
-        "argument 1, .state::Failed[1], byte 5: 9 stands for neither `false` nor `true`"
+        refused::<(Job,)>(&[&long(7)[..], &long(0), &variant(2), &[1, 9]].concat()),
+        "argument 1, .state::Failed[1], byte 22: 9 stands for neither `false` nor `true`"
     );
-    let map: [u8; 5] = [2, 1, 1, 2, 8];
+    let map = [&long(2)[..], &[1, 1, 2, 8]].concat();
     assert!(
         refused::<(std::collections::BTreeMap<u8, bool>,)>(&map)
-            .starts_with("argument 1, [value 1], byte 5: 8 stands for")
+            .starts_with("argument 1, [value 1], byte 12: 8 stands for")
     );
     // A return value is not an argument.
     let error = CodecId::BINCODE.decode::<(u8, bool)>(&[1, 2], &Budget::for_message(2));
@@ -203,10 +213,11 @@ fn row_05_every_kind_of_nesting_costs_a_level() {
     levels::<(u8, (u8, (u8,)))>(&[1, 1, 1], 3);
     levels::<[[u8; 1]; 1]>(&[1], 2);
     levels::<Option<Option<u8>>>(&[1, 1, 1], 2);
-    levels::<Vec<Vec<u8>>>(&[1, 1, 1], 2);
-    levels::<std::collections::BTreeMap<Newtype2, Option<u8>>>(&[1, 1, 1, 1], 2);
-    levels::<Enum<Enum<u8>>>(&[0, 0, 1], 2);
-    levels::<Enum<Enum<u8>>>(&[1, 2, 1], 2);
+    levels::<Vec<Vec<u8>>>(&[&long(1)[..], &long(1), &[1]].concat(), 2);
+    let map = [&long(1)[..], &[1, 1, 1]].concat();
+    levels::<std::collections::BTreeMap<Newtype2, Option<u8>>>(&map, 2);
+    levels::<Enum<Enum<u8>>>(&[&variant(0)[..], &variant(0), &[1]].concat(), 2);
+    levels::<Enum<Enum<u8>>>(&[&variant(1)[..], &variant(2), &[1]].concat(), 2);
     levels::<Box<Struct<Box<u8>>>>(&[1], 1);
 }
 
@@ -233,13 +244,13 @@ fn row_06_bytes_that_stand_for_no_value() {
     contains(refused::<char>(&[0xff]), "not a character");
     // A surrogate in three bytes.
     contains(refused::<char>(&[0xed, 0xa0, 0x80]), "not a character");
-    contains(refused::<String>(&[2, 0xc3, 0x28]), "not UTF-8");
-    contains(refused::<State>(&[3]), "variant index 0 <= i < 3");
-    contains(refused::<u8>(&[]), "ends 1 bytes too early");
     contains(
-        refused::<u16>(&[255]),
-        "an integer of type Reserved where U16 is expected",
+        refused::<String>(&[&long(2)[..], &[0xc3, 0x28]].concat()),
+        "not UTF-8",
     );
+    contains(refused::<State>(&variant(3)), "variant index 0 <= i < 3");
+    contains(refused::<u8>(&[]), "ends 1 bytes too early");
+    contains(refused::<u64>(&[1, 2]), "ends 6 bytes too early");
     contains(refused::<std::num::NonZeroU8>(&[0]), "nonzero u8");
 }
 
@@ -288,11 +299,12 @@ fn a_budget_that_is_spent_says_which_and_what_to_do() {
             .to_string()
     };
     assert_eq!(
-        refused(&[11]),
-        "cannot be encoded or decoded: byte 1: 11 elements are declared, which makes more than 10 \
+        refused(&long(11)),
+        "cannot be encoded or decoded: byte 8: 11 elements are declared, which makes more than 10 \
          in one message; if the value is honest, raise the decoding budget"
     );
     assert!(
-        refused(&[1, 5, 0, 0, 0, 0, 0]).contains("[0][0], byte 2: the value needs more than 100")
+        refused(&[1, 5, 0, 0, 0, 0, 0].map(long).concat())
+            .contains("[0][0], byte 16: the value needs more than 100")
     );
 }

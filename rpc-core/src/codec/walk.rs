@@ -19,49 +19,58 @@ use serde::de::{Deserializer, Visitor};
 use super::access::{Enum, List, Map, Tuple};
 use super::budget::Budget;
 use super::fault::Fault;
-use super::meter::{Filling, Meter, Room};
+use super::meter::{Filling, Meter, Purse, Room};
 use super::source::Source;
 
 /// Decodes a value that takes up all of the `total` bytes of `source`.
+#[inline]
 pub(super) fn decode<'de, S: Source<'de>, T: Deserialize<'de>>(
     source: S,
     total: usize,
     budget: &Budget,
 ) -> Result<T, Fault> {
-    let mut meter = Meter::new(source, budget);
+    let mut meter = Meter {
+        source,
+        purse: Purse::new(budget),
+    };
     let walk = Walk {
         meter: &mut meter,
         depth: budget.depth,
         slot: size_of::<T>(),
     };
-    let result = T::deserialize(walk);
-    let left = meter.source.left();
-    match result {
-        Ok(_) if left > 0 => Err(Fault::new(format!("{left} bytes follow after the value"))),
-        other => other,
-    }
-    .map_err(|fault| fault.at(total.saturating_sub(left)))
+    // One way out for the value: each further one is a copy of it.
+    let fault = match T::deserialize(walk) {
+        Ok(value) if meter.source.left() == 0 => return Ok(value),
+        Ok(_) => left_over(meter.source.left()),
+        Err(fault) => fault,
+    };
+    Err(fault.at(total.saturating_sub(meter.source.left())))
+}
+
+#[cold]
+fn left_over(bytes: usize) -> Fault {
+    Fault::new(format!("{bytes} bytes follow after the value"))
 }
 
 /// The position of one value in the message.
-pub(super) struct Walk<'a, S> {
-    pub(super) meter: &'a mut Meter<S>,
+pub(super) struct Walk<'a, 'b, S> {
+    pub(super) meter: &'a mut Meter<'b, S>,
     /// Levels that may still be entered.
     pub(super) depth: usize,
     /// The memory that is already paid for this value: its place in whatever holds it.
     pub(super) slot: usize,
 }
 
-impl<'de, S: Source<'de>> Walk<'_, S> {
+impl<'de, S: Source<'de>> Walk<'_, '_, S> {
     /// Enters a value of type `T` that holds others.
     #[inline]
     fn enter<T>(mut self) -> Result<Self, Fault> {
         let Some(depth) = self.depth.checked_sub(1) else {
-            return Err(self.meter.too_deep());
+            return Err(self.meter.purse.too_deep());
         };
         self.depth = depth;
         if size_of::<T>() > self.slot {
-            self.meter.hold(size_of::<T>())?;
+            self.meter.purse.hold(size_of::<T>())?;
             self.slot = size_of::<T>();
         }
         Ok(self)
@@ -96,7 +105,7 @@ macro_rules! scalars {
     };
 }
 
-impl<'de, S: Source<'de>> Deserializer<'de> for Walk<'_, S> {
+impl<'de, S: Source<'de>> Deserializer<'de> for Walk<'_, '_, S> {
     type Error = Fault;
 
     scalars! {
@@ -124,7 +133,7 @@ impl<'de, S: Source<'de>> Deserializer<'de> for Walk<'_, S> {
     #[inline]
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let text = self.meter.text()?;
-        self.meter.hold(text.len())?;
+        self.meter.purse.hold(text.len())?;
         visitor.visit_borrowed_str(text)
     }
 
@@ -136,7 +145,7 @@ impl<'de, S: Source<'de>> Deserializer<'de> for Walk<'_, S> {
     #[inline]
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let bytes = self.meter.run()?;
-        self.meter.hold(bytes.len())?;
+        self.meter.purse.hold(bytes.len())?;
         visitor.visit_borrowed_bytes(bytes)
     }
 
@@ -177,13 +186,8 @@ impl<'de, S: Source<'de>> Deserializer<'de> for Walk<'_, S> {
         let walk = self.enter::<V::Value>()?;
         let length = walk.meter.elements()?;
         let room = walk.meter.room(length);
-        visitor.visit_seq(List {
-            meter: walk.meter,
-            depth: walk.depth,
-            length,
-            index: 0,
-            room: Room::new(room, Filling::Full),
-        })
+        let room = Room::new(room, Filling::Full);
+        visitor.visit_seq(List::new(walk.meter, walk.depth, length, room))
     }
 
     #[inline]
