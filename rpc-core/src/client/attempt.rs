@@ -74,13 +74,13 @@ impl Pending {
 
     /// Makes the first attempt, if there is a connection.
     #[inline]
-    fn send(&mut self) {
+    fn send(&mut self, cx: &mut Context<'_>) {
         let Some(plan) = &self.plan else {
             self.stage = Stage::Over;
             return;
         };
         match (&plan.payload, plan.channel.target().ready()) {
-            (Ok(payload), Some(link)) => match plan.send(payload, link) {
+            (Ok(payload), Some(link)) => match plan.send(payload, link, Some(cx)) {
                 Ok(outgoing) => self.stage = Stage::Sent(outgoing),
                 Err(failure) => self.go_on(Some(failure)),
             },
@@ -105,7 +105,10 @@ impl Future for Pending {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
         let this = &mut *self;
         if matches!(this.stage, Stage::Unsent) {
-            this.send();
+            this.send(cx);
+            if matches!(this.stage, Stage::Sent(_)) {
+                return Poll::Pending;
+            }
         }
         if let Stage::Sent(outgoing) = &mut this.stage {
             let reply = ready!(Pin::new(&mut *outgoing).poll(cx));
@@ -191,7 +194,7 @@ impl Plan {
             Some(link) => link,
             None => self.acquire().await.map_err(|error| (error, false))?,
         };
-        let mut outgoing = self.send(payload, link)?;
+        let mut outgoing = self.send(payload, link, None)?;
         match (&mut outgoing).await {
             Reply::Failure(error) => Err(self.failed(outgoing.link(), error)),
             reply => Ok(reply),
@@ -199,7 +202,12 @@ impl Plan {
     }
 
     #[inline]
-    fn send(&self, payload: &Payload, link: Link) -> Result<Outgoing, Failure> {
+    fn send(
+        &self,
+        payload: &Payload,
+        link: Link,
+        cx: Option<&mut Context<'_>>,
+    ) -> Result<Outgoing, Failure> {
         let call = proto::Call {
             method: self.method.id.0,
             fingerprint: self.method.fingerprint(),
@@ -208,7 +216,7 @@ impl Plan {
             payload: payload.clone(),
             token: 0,
         };
-        link.call(call)
+        link.call(call, cx)
             .map_err(|(link, error)| self.failed(&link, error))
     }
 

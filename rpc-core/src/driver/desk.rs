@@ -92,8 +92,13 @@ impl Shared {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves a call for the task; its token.
-    pub(super) fn call(&self, mut call: Call) -> Result<usize, Error> {
+    /// Leaves a call for the task; its token. With `cx` whoever polls is woken by the reply.
+    pub(super) fn call(
+        &self,
+        mut call: Call,
+        cx: Option<&mut Context<'_>>,
+    ) -> Result<usize, Error> {
+        let waker = cx.map(|cx| cx.waker().clone());
         let mut desk = self.lock();
         if let Some(fault) = &desk.fault {
             return Err(unsent(fault));
@@ -103,7 +108,7 @@ impl Shared {
             let error = Error::new(Code::Overloaded, format!("{waiting} calls wait already"));
             return Err(error.with_hint("make fewer calls at once, or raise `queued_calls`"));
         }
-        let token = desk.slots.take();
+        let token = desk.slots.take(waker);
         call.token = token;
         desk.posts.push(Post::Call(call));
         wake(desk);
@@ -248,7 +253,7 @@ impl Desk {
 }
 
 impl Slots {
-    fn take(&mut self) -> usize {
+    fn take(&mut self, waker: Option<Waker>) -> usize {
         self.used += 1;
         let token = self.free;
         match self.all.get_mut(token) {
@@ -256,10 +261,10 @@ impl Slots {
                 if let Slot::Free(next) = *slot {
                     self.free = next;
                 }
-                *slot = Slot::Waiting(None);
+                *slot = Slot::Waiting(waker);
             }
             None => {
-                self.all.push(Slot::Waiting(None));
+                self.all.push(Slot::Waiting(waker));
                 self.free = self.all.len();
             }
         }

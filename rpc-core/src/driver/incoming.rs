@@ -72,7 +72,7 @@ impl Ticket {
 
     fn finish(&mut self, reply: Reply) {
         if let Some(id) = self.id.take() {
-            self.link.shared.post(Post::Respond(id, reply));
+            self.link.shared().post(Post::Respond(id, reply));
         }
     }
 }

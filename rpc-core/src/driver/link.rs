@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use super::desk::{Post, Shared};
 use super::incoming::Handler;
@@ -19,10 +19,13 @@ use crate::transport::{Conduit, Peer};
 
 /// A handle to an open connection. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Link {
-    pub(super) shared: Arc<Shared>,
+pub(crate) struct Link(Arc<Handle>);
+
+/// What the clones of a handle share.
+struct Handle {
+    shared: Arc<Shared>,
     /// A client's connection ends with its last handle.
-    pub(super) _owner: Option<Arc<Owner>>,
+    owns: bool,
 }
 
 impl Link {
@@ -43,10 +46,7 @@ impl Link {
             handler,
             limits,
         ));
-        Self {
-            _owner: Some(Arc::new(Owner(Arc::clone(&shared)))),
-            shared,
-        }
+        Self(Arc::new(Handle { shared, owns: true }))
     }
 
     /// Takes over an accepted connection as its server. The returned driver must be spawned.
@@ -65,20 +65,29 @@ impl Link {
 
     /// A handle that does not keep the connection open.
     pub(super) fn without_owner(shared: Arc<Shared>) -> Self {
-        Self {
+        Self(Arc::new(Handle {
             shared,
-            _owner: None,
-        }
+            owns: false,
+        }))
+    }
+
+    #[inline]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0.shared
     }
 
     /// Makes a call; its reply comes out of the returned future, which cancels the call when it is
-    /// dropped.
+    /// dropped. With `cx` it counts as polled once already, and is pending.
     ///
     /// # Errors
     /// The call does not run: the connection takes no new calls, or too many wait already. The handle
     /// comes back.
-    pub(crate) fn call(self, call: Call) -> Result<Outgoing, (Self, Error)> {
-        match self.shared.call(call) {
+    pub(crate) fn call(
+        self,
+        call: Call,
+        cx: Option<&mut Context<'_>>,
+    ) -> Result<Outgoing, (Self, Error)> {
+        match self.shared().call(call, cx) {
             Ok(token) => Ok(Outgoing::new(self, token)),
             Err(error) => Err((self, error)),
         }
@@ -90,7 +99,7 @@ impl Link {
     /// Why it failed, or why the connection has ended since.
     pub(crate) async fn established(&self) -> Result<Terms, Error> {
         std::future::poll_fn(|cx| {
-            let mut desk = self.shared.lock();
+            let mut desk = self.shared().lock();
             if let Some(fault) = &desk.fault {
                 return Poll::Ready(Err(fault.to_error()));
             }
@@ -109,44 +118,44 @@ impl Link {
 
     /// Who is at the other end.
     pub(crate) fn peer(&self) -> &Peer {
-        &self.shared.peer
+        &self.shared().peer
     }
 
     /// A number that no other connection of this process has or had.
     pub(crate) fn id(&self) -> u64 {
-        self.shared.id
+        self.shared().id
     }
 
     /// Whether a new call has no chance here: the connection is closed, or one side is leaving.
     pub(crate) fn is_draining(&self) -> bool {
-        self.shared.draining.load(Ordering::Relaxed)
+        self.shared().draining.load(Ordering::Relaxed)
     }
 
     /// Calls of ours whose replies have not been taken.
     pub(crate) fn calls_in_flight(&self) -> usize {
-        self.shared.calls_in_flight()
+        self.shared().calls_in_flight()
     }
 
     /// Takes no new calls of the peer's, finishes those that are here, and closes.
     pub(crate) fn go_away(&self, code: Code, text: &str) {
-        self.shared.draining.store(true, Ordering::Relaxed);
-        self.shared.post(Post::GoAway(code, text.to_owned()));
+        self.shared().draining.store(true, Ordering::Relaxed);
+        self.shared().post(Post::GoAway(code, text.to_owned()));
     }
 
     /// Ends the connection at once; all its calls end.
     pub(crate) fn close(&self) {
-        self.shared.draining.store(true, Ordering::Relaxed);
-        self.shared.post(Post::Close(Fault::Closed));
+        self.shared().draining.store(true, Ordering::Relaxed);
+        self.shared().post(Post::Close(Fault::Closed));
     }
 
     /// Fires when the connection has ended.
     pub(crate) fn closed(&self) -> &Cancellation {
-        &self.shared.closed
+        &self.shared().closed
     }
 
     /// Whether both are handles of one connection.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
+        Arc::ptr_eq(&self.0.shared, &other.0.shared)
     }
 }
 
@@ -158,11 +167,10 @@ impl fmt::Debug for Link {
     }
 }
 
-/// Ends a client's connection when the last handle is dropped.
-pub(super) struct Owner(Arc<Shared>);
-
-impl Drop for Owner {
+impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.post(Post::Close(Fault::Closed));
+        if self.owns {
+            self.shared.post(Post::Close(Fault::Closed));
+        }
     }
 }

@@ -34,7 +34,7 @@ impl Future for Outgoing {
             let error = Error::new(Code::Internal, "the reply was taken already");
             return Poll::Ready(Reply::Failure(error));
         };
-        let reply = ready!(self.link.shared.poll_reply(token, cx));
+        let reply = ready!(self.link.shared().poll_reply(token, cx));
         self.token = None;
         Poll::Ready(reply)
     }
@@ -43,7 +43,7 @@ impl Future for Outgoing {
 impl Drop for Outgoing {
     fn drop(&mut self) {
         if let Some(token) = self.token.take() {
-            self.link.shared.forget(token);
+            self.link.shared().forget(token);
         }
     }
 }

@@ -3,8 +3,6 @@
 use std::cell::Cell;
 use std::task::Waker;
 
-use bytes::BytesMut;
-
 use super::desk::Post;
 use crate::wire::Reply;
 
@@ -15,7 +13,7 @@ pub(super) struct Scratch {
     /// Where bytes are read to.
     pub(super) input: Vec<u8>,
     /// For small frames, being written by the protocol and by the system.
-    pub(super) frames: [BytesMut; 2],
+    pub(super) frames: [Vec<u8>; 2],
     pub(super) posts: Vec<Post>,
     pub(super) replies: Vec<(usize, Reply)>,
     pub(super) wakers: Vec<Waker>,
@@ -52,7 +50,7 @@ impl Scratch {
         self.wakers.shrink_to(Self::KEPT);
         for frames in &mut self.frames {
             if frames.capacity() > Self::KEPT_BYTES {
-                *frames = BytesMut::new();
+                *frames = Vec::new();
             }
         }
         SCRATCH.set(Some(self));

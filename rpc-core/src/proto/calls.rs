@@ -65,7 +65,8 @@ struct Entry {
 /// ```
 #[derive(Debug)]
 enum State {
-    Queued(Call),
+    /// In a box, because an entry is moved with every call, and few calls wait.
+    Queued(Box<Call>),
     Sent,
     Receiving {
         outcome: Outcome,
@@ -109,7 +110,7 @@ impl Calls {
     /// Takes in a call that must wait, and numbers it.
     pub(super) fn queue(&mut self, call: &mut Call) -> CallId {
         let call = call.take();
-        let id = self.insert(call.deadline, call.token, State::Queued(call));
+        let id = self.insert(call.deadline, call.token, State::Queued(Box::new(call)));
         self.queue.push_back(id);
         self.queued = self.queued.saturating_add(1);
         id
@@ -151,7 +152,7 @@ impl Calls {
     }
 
     /// The call that [`next`](Self::next) named leaves.
-    pub(super) fn send_next(&mut self) -> Option<(CallId, Call)> {
+    pub(super) fn send_next(&mut self) -> Option<(CallId, Box<Call>)> {
         let id = self.queue.pop_front()?;
         let entry = self.table.get_mut(&id)?;
         match mem::replace(&mut entry.state, State::Sent) {

@@ -8,8 +8,6 @@ mod serving;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-
 use self::serving::late_arrival;
 use super::calls::{Call, Calls, Progress};
 use super::credit::Credit;
@@ -473,12 +471,12 @@ impl Connection {
 
     /// Takes the buffer that small frames are written to, if none waits in it. An idle connection
     /// need not own one.
-    pub(crate) fn take_buffer(&mut self) -> BytesMut {
+    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
         self.outbox.take_buffer()
     }
 
     /// Puts a buffer in for the small frames to come.
-    pub(crate) fn put_buffer(&mut self, buffer: BytesMut) {
+    pub(crate) fn put_buffer(&mut self, buffer: Vec<u8>) {
         self.outbox.put_buffer(buffer);
     }
 

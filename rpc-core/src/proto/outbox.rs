@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::CallId;
 use super::credit::Credit;
@@ -14,7 +14,7 @@ use crate::wire::{BODY_MAX, Frame, Reply, RequestHead, put_request, put_response
 /// round, however large the messages beside it are, and cancels, pings and credit need no credit.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    frames: BytesMut,
+    frames: Vec<u8>,
     bulk: VecDeque<Bulk>,
     /// Bytes of replies in both lanes: what a peer that does not read makes us hold.
     replies: usize,
@@ -139,15 +139,15 @@ impl Outbox {
     }
 
     /// Takes the buffer of small frames out, if none waits in it.
-    pub(super) fn take_buffer(&mut self) -> BytesMut {
+    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
         match self.frames.is_empty() {
             true => std::mem::take(&mut self.frames),
-            false => BytesMut::new(),
+            false => Vec::new(),
         }
     }
 
     /// Puts a buffer in for the small frames to come.
-    pub(super) fn put_buffer(&mut self, buffer: BytesMut) {
+    pub(super) fn put_buffer(&mut self, buffer: Vec<u8>) {
         if self.frames.is_empty() && self.frames.capacity() < buffer.capacity() {
             self.frames = buffer;
         }

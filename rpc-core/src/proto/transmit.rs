@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use crate::wire::HEADER_LEN;
 
@@ -11,7 +11,7 @@ use crate::wire::HEADER_LEN;
 /// are written from where they lie.
 #[derive(Debug, Default)]
 pub(crate) struct Transmit {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
     /// So many of `bytes` have left. They stay until all have: a buffer whose front is cut off cannot
     /// be filled from the front again.
     left: usize,
@@ -34,7 +34,7 @@ impl Transmit {
 
     /// Takes all of `frames`. Where nothing waits the two buffers change places, so that neither is
     /// copied nor allocated again.
-    pub(super) fn frames(&mut self, frames: &mut BytesMut) {
+    pub(super) fn frames(&mut self, frames: &mut Vec<u8>) {
         self.length = self.length.saturating_add(frames.len());
         self.tail = self.tail.saturating_add(frames.len());
         if self.bytes.is_empty() {
@@ -123,15 +123,15 @@ impl Transmit {
     }
 
     /// Takes the buffer out, if nothing waits in it.
-    pub(crate) fn take_buffer(&mut self) -> BytesMut {
+    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
         match self.length {
             0 => std::mem::take(&mut self.bytes),
-            _ => BytesMut::new(),
+            _ => Vec::new(),
         }
     }
 
     /// Puts a buffer in for the frames to come.
-    pub(crate) fn put_buffer(&mut self, buffer: BytesMut) {
+    pub(crate) fn put_buffer(&mut self, buffer: Vec<u8>) {
         if self.bytes.capacity() < buffer.capacity() && self.length == 0 {
             self.bytes = buffer;
         }
@@ -153,11 +153,11 @@ mod tests {
 
     fn example() -> Transmit {
         let mut transmit = Transmit::default();
-        transmit.frames(&mut BytesMut::from(&b"one"[..]));
+        transmit.frames(&mut Vec::from(&b"one"[..]));
         transmit.block(b"header of block1", Bytes::from_static(b"[block 1]"));
-        transmit.frames(&mut BytesMut::from(&b"two"[..]));
+        transmit.frames(&mut Vec::from(&b"two"[..]));
         transmit.block(b"header of block2", Bytes::from_static(b"[block 2]"));
-        transmit.frames(&mut BytesMut::from(&b"three"[..]));
+        transmit.frames(&mut Vec::from(&b"three"[..]));
         transmit
     }
 
@@ -184,7 +184,7 @@ mod tests {
                 transmit.advance(written);
             }
             assert_eq!(seen, WHOLE, "in steps of {step}");
-            transmit.frames(&mut BytesMut::from(&b"next"[..]));
+            transmit.frames(&mut Vec::from(&b"next"[..]));
             assert_eq!(transmit.contiguous(), Some(&b"next"[..]));
         }
     }
@@ -202,8 +202,8 @@ mod tests {
     #[test]
     fn the_buffer_of_an_idle_connection_can_be_taken() {
         let mut transmit = Transmit::default();
-        transmit.put_buffer(BytesMut::with_capacity(1000));
-        transmit.frames(&mut BytesMut::from(&b"abc"[..]));
+        transmit.put_buffer(Vec::with_capacity(1000));
+        transmit.frames(&mut Vec::from(&b"abc"[..]));
         assert_eq!(transmit.take_buffer().capacity(), 0, "it is in use");
         transmit.advance(3);
         assert!(transmit.take_buffer().capacity() > 0);

@@ -228,7 +228,7 @@ impl Cut<'_> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::{Bytes, BytesMut};
+    use bytes::Bytes;
 
     use super::*;
 
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn frames_come_out_whole_however_the_bytes_come_in() {
-        let mut wire = BytesMut::from(&MAGIC[..]);
+        let mut wire = Vec::from(&MAGIC[..]);
         Frame::Ping(7).put(&mut wire);
         Frame::Cancel { id: 3 }.put(&mut wire);
         let mut decoder = Decoder::new();
@@ -264,7 +264,7 @@ mod tests {
             more: false,
             callee: true,
         };
-        let mut wire = BytesMut::from(&MAGIC[..]);
+        let mut wire = Vec::from(&MAGIC[..]);
         chunk.put(&mut wire);
         let mut decoder = Decoder::new();
         let at = wire.len() - 1;

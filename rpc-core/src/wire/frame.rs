@@ -1,6 +1,6 @@
 //! The frames of an established connection, and the two halves of the handshake.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::handshake::{Answer, Hello};
 use super::header::{Header, flag, kind};
@@ -142,7 +142,7 @@ impl Frame {
     }
 
     /// Appends the frame. The caller keeps the body within [`BODY_MAX`](super::BODY_MAX).
-    pub(crate) fn put(&self, out: &mut BytesMut) {
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Hello(hello) => put(out, kind::HELLO, 0, 0, |out| hello.put(out)),
             Self::Answer(answer) => put(out, kind::ANSWER, 0, 0, |out| answer.put(out)),
@@ -224,17 +224,15 @@ impl RequestHead {
         })
     }
 
-    fn put(&self, out: &mut BytesMut) {
+    /// The fields before the metadata, as they stand on the wire.
+    #[inline]
+    fn fixed(&self) -> [u8; Self::FIXED] {
         let [m0, m1, m2, m3, m4, m5, m6, m7] = self.method.to_le_bytes();
         let [f0, f1, f2, f3, f4, f5, f6, f7] = self.fingerprint.to_le_bytes();
         let [t0, t1, t2, t3] = self.timeout_ms.to_le_bytes();
-        let fixed: [u8; Self::FIXED] = [
+        [
             m0, m1, m2, m3, m4, m5, m6, m7, f0, f1, f2, f3, f4, f5, f6, f7, t0, t1, t2, t3,
-        ];
-        out.put_slice(&fixed);
-        if !self.metadata.is_empty() {
-            self.metadata.put(out);
-        }
+        ]
     }
 }
 
@@ -247,8 +245,9 @@ const fn callee_flag(callee: bool) -> u8 {
 }
 
 /// Appends the beginning of a call, of whose payload this is all or the first part.
+#[inline]
 pub(crate) fn put_request(
-    out: &mut BytesMut,
+    out: &mut Vec<u8>,
     id: u64,
     head: &RequestHead,
     payload: &[u8],
@@ -265,12 +264,16 @@ pub(crate) fn put_request(
     let length = head.len().saturating_add(payload.len());
     out.reserve(length.saturating_add(Header::LEN));
     out.put_slice(&header(length, kind::REQUEST, flags, id).to_bytes());
-    head.put(out);
+    out.put_slice(&head.fixed());
+    if !head.metadata.is_empty() {
+        head.metadata.put(out);
+    }
     out.put_slice(payload);
 }
 
 /// Appends the end of a call, of whose payload this is all or the first part.
-pub(crate) fn put_response(out: &mut BytesMut, id: u64, reply: &Reply, payload: &[u8], more: bool) {
+#[inline]
+pub(crate) fn put_response(out: &mut Vec<u8>, id: u64, reply: &Reply, payload: &[u8], more: bool) {
     let flags = more_flag(more);
     match reply.outcome() {
         Some(outcome) => {
@@ -284,6 +287,7 @@ pub(crate) fn put_response(out: &mut BytesMut, id: u64, reply: &Reply, payload: 
     }
 }
 
+#[inline]
 fn header(length: usize, kind: u8, flags: u8, id: u64) -> Header {
     Header {
         length: u32::try_from(length).unwrap_or(u32::MAX),
@@ -294,7 +298,7 @@ fn header(length: usize, kind: u8, flags: u8, id: u64) -> Header {
 }
 
 /// Appends a header, the body that `fill` writes, and then the length into the header.
-fn put(out: &mut BytesMut, kind: u8, flags: u8, id: u64, fill: impl FnOnce(&mut BytesMut)) {
+fn put(out: &mut Vec<u8>, kind: u8, flags: u8, id: u64, fill: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.put_slice(&header(0, kind, flags, id).to_bytes());
     fill(out);

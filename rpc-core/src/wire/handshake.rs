@@ -1,6 +1,6 @@
 //! The bodies of hello and answer.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::text::put_text_within;
 use super::{Malformed, Reader};
@@ -64,7 +64,7 @@ impl Hello {
     /// The most codecs in a hello: more than will ever exist, fewer than fill the preamble.
     const CODECS_MAX: usize = 16;
 
-    pub(super) fn put(&self, out: &mut BytesMut) {
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
         out.put_u16_le(self.versions.0);
         out.put_u16_le(self.versions.1);
         self.parameters.put(out);
@@ -123,7 +123,7 @@ impl Answer {
     /// The longest reason of a refusal: with it, an answer is well below the limit of its frame.
     const TEXT_MAX: usize = 1024;
 
-    pub(super) fn put(&self, out: &mut BytesMut) {
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Accepted {
                 version,
@@ -179,7 +179,7 @@ impl Answer {
 }
 
 impl Parameters {
-    fn put(&self, out: &mut BytesMut) {
+    fn put(&self, out: &mut Vec<u8>) {
         out.put_u32_le(self.message);
         out.put_u32_le(self.calls);
         out.put_u32_le(self.connection_window);
@@ -196,7 +196,7 @@ impl Parameters {
     }
 }
 
-fn put_option(out: &mut BytesMut, tag: u8, value: &[u8]) {
+fn put_option(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
     out.put_u8(tag);
     out.put_u16_le(u16::try_from(value.len()).unwrap_or(u16::MAX));
     out.put_slice(value);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::{Malformed, Reader};
 use crate::error::{Code, Error};
@@ -139,7 +139,7 @@ impl Metadata {
         })
     }
 
-    pub(super) fn put(&self, out: &mut BytesMut) {
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
         out.put_u8(u8::try_from(self.entries.len()).unwrap_or(u8::MAX));
         for entry in &self.entries {
             out.put_u8(u8::from(entry.travels));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::text::put_text;
 use super::{Malformed, Payload, Reader};
@@ -90,7 +90,7 @@ impl Reply {
         }
     }
 
-    pub(super) fn put(&self, out: &mut BytesMut) {
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Value(payload) => {
                 out.put_u8(Self::VALUE);
@@ -119,7 +119,7 @@ impl Reply {
 
 /// What travels of an error: everything but its cause, which is the failing side's own business,
 /// and its place, which the caller knows.
-fn put_failure(error: &Error, out: &mut BytesMut) {
+fn put_failure(error: &Error, out: &mut Vec<u8>) {
     let retry_after = error.retry_after().unwrap_or(Duration::ZERO).as_millis();
     out.put_u8(error.code().to_wire());
     out.put_u8(match error.executed() {

@@ -1,6 +1,6 @@
 //! The vectors of PROTOCOL.md: each encodes to exactly these bytes and back.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::frame::{Frame, RequestHead};
 use super::handshake::{Answer, Hello, Parameters};
@@ -31,7 +31,7 @@ fn vector(name: &str) -> Vec<u8> {
 }
 
 fn check(name: &str, frame: Frame) {
-    let mut encoded = BytesMut::new();
+    let mut encoded = Vec::new();
     frame.put(&mut encoded);
     let hex = |bytes: &[u8]| {
         bytes

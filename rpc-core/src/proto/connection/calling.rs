@@ -221,5 +221,8 @@ fn milliseconds_until(now: Instant, deadline: Instant) -> Option<u32> {
     let left = deadline
         .checked_duration_since(now)
         .filter(|left| !left.is_zero())?;
-    Some(u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1))
+    // In 64 bits, because the division of 128 costs more than the rest of a call's sending.
+    let seconds = left.as_secs().saturating_mul(1000);
+    let millis = seconds.saturating_add(left.subsec_millis().into());
+    Some(u32::try_from(millis).unwrap_or(u32::MAX).max(1))
 }

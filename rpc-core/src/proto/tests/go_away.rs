@@ -199,7 +199,7 @@ fn row_15_a_flood_of_go_away_is_one_event() {
         client.call("hi");
     }
     client.said();
-    let mut flood = bytes::BytesMut::new();
+    let mut flood = Vec::new();
     for _ in 0..1000 {
         go_away(u64::MAX, Code::Draining).put(&mut flood);
     }

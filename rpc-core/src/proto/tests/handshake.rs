@@ -373,7 +373,7 @@ fn a_second_handshake_ends_the_connection() {
 #[test]
 fn unknown_options_are_passed_over() {
     let mut pair = Pair::new();
-    let mut body = bytes::BytesMut::new();
+    let mut body = Vec::new();
     hello().put(&mut body);
     body.extend_from_slice(&[200, 2, 0, 1, 2]);
     let length = u32::try_from(body.len() - 16).unwrap();

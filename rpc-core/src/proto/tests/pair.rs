@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::error::Error;
 use crate::limits::Limits;
@@ -226,9 +226,9 @@ pub(super) struct Side {
     ended: HashSet<CallId>,
     /// On the way to this side.
     wire: VecDeque<(Instant, Bytes)>,
-    inbox: BytesMut,
+    inbox: Vec<u8>,
     transcript: Vec<Frame>,
-    reader: (Decoder, BytesMut),
+    reader: (Decoder, Vec<u8>),
 }
 
 impl Side {
@@ -249,9 +249,9 @@ impl Side {
             ran: HashSet::new(),
             ended: HashSet::new(),
             wire: VecDeque::new(),
-            inbox: BytesMut::new(),
+            inbox: Vec::new(),
             transcript: Vec::new(),
-            reader: (decoder, BytesMut::new()),
+            reader: (decoder, Vec::new()),
         }
     }
 
@@ -362,7 +362,7 @@ impl Side {
 
     /// A frame arrives.
     pub(super) fn hear(&mut self, frame: &Frame) {
-        let mut bytes = BytesMut::new();
+        let mut bytes = Vec::new();
         frame.put(&mut bytes);
         self.hear_bytes(&bytes);
     }
@@ -392,7 +392,7 @@ impl Side {
             }
             self.poll_events();
         }
-        self.inbox = BytesMut::from(input);
+        self.inbox = input.to_vec();
         self.poll_events();
     }
 
@@ -454,7 +454,7 @@ impl Side {
         {
             self.transcript.push(cut.into_frame());
         }
-        *buffer = BytesMut::from(sent);
+        *buffer = sent.to_vec();
         match bytes.is_empty() {
             true => Vec::new(),
             false => vec![bytes.into()],

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use fastrand::Rng;
 
 use super::pair::{
@@ -24,8 +24,8 @@ fn rng() -> Rng {
     Rng::with_seed(seed)
 }
 
-fn bytes_of(frames: &[Frame]) -> BytesMut {
-    let mut bytes = BytesMut::new();
+fn bytes_of(frames: &[Frame]) -> Vec<u8> {
+    let mut bytes = Vec::new();
     for frame in frames {
         frame.put(&mut bytes);
     }
@@ -205,7 +205,7 @@ fn row_56_damaged_conversations() {
                 _ => frames.truncate(to.max(1)),
             }
         }
-        let mut bytes = BytesMut::from(&MAGIC[..]);
+        let mut bytes = Vec::from(&MAGIC[..]);
         bytes.extend_from_slice(&bytes_of(&frames));
         for _ in 0..rng.usize(..3) {
             let at = rng.usize(..bytes.len());
