@@ -1,6 +1,6 @@
 //! Byte strings that move as one block.
 
-use std::any::{Any, TypeId};
+use std::any::Any;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
@@ -61,15 +61,23 @@ impl<T: Serialize + 'static> Serialize for BlobRef<'_, T> {
 impl<T: Serialize + 'static> Serialize for BlobRef<'_, [T]> {
     #[inline]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if TypeId::of::<T>() != TypeId::of::<u8>() {
-            return self.0.serialize(serializer);
+        match as_bytes(self.0) {
+            Some(bytes) => serializer.serialize_bytes(bytes),
+            None => self.0.serialize(serializer),
         }
-        // Safe code cannot see a `[T]` as the `[u8]` that it is. It can see each element as the
-        // byte that it is, and the compiler makes one copy of the loop.
-        let byte = |element| (element as &dyn Any).downcast_ref::<u8>().copied();
-        let bytes: Vec<u8> = self.0.iter().map(|e| byte(e).unwrap_or_default()).collect();
-        serializer.serialize_bytes(&bytes)
     }
+}
+
+/// The same slice, if its elements are bytes.
+///
+/// A slice cannot be asked for its type, because it borrows; a function that takes one can. The
+/// function that hands a slice of bytes back is one from `[T]` to `[u8]` if these are the same.
+#[inline]
+fn as_bytes<T: 'static>(slice: &[T]) -> Option<&[u8]> {
+    type See<T> = for<'a> fn(&'a [T]) -> &'a [u8];
+    let see: See<u8> = |bytes| bytes;
+    let see = (&see as &dyn Any).downcast_ref::<See<T>>()?;
+    Some(see(slice))
 }
 
 struct Block;
