@@ -435,7 +435,7 @@ fn stubs_are_debuggable() {
 }
 
 async fn call(server: &impl Service, name: &str, arguments: impl Serialize) -> Reply {
-    let payload = bincode::serde::encode_to_vec(arguments, bincode::config::standard()).unwrap();
+    let payload = bincode::serde::encode_to_vec(arguments, bincode::config::legacy()).unwrap();
     server
         .call(private::request(method(server, name), payload))
         .await
@@ -454,7 +454,7 @@ async fn value<T: DeserializeOwned>(
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> T {
     let (value, read) =
-        bincode::serde::decode_from_slice(bytes, bincode::config::standard()).unwrap();
+        bincode::serde::decode_from_slice(bytes, bincode::config::legacy()).unwrap();
     assert_eq!(read, bytes.len());
     value
 }

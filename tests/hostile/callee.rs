@@ -191,7 +191,7 @@ async fn row_17_metadata_beyond_its_limits_ends_the_connection_at_a_client() {
     let mut outpost = Outpost::serving().await;
     outpost.raw.send(&most_metadata()).await;
     let reply = outpost.raw.reply(1).await.unwrap();
-    assert_eq!(reply.body, value(&[10]), "64 entries are allowed");
+    assert_eq!(reply.body, value(FIVE), "64 entries are allowed");
     outpost.stands().await;
     for (what, bytes) in bad_metadata() {
         let mut outpost = Outpost::serving().await;

@@ -87,7 +87,7 @@ async fn row_56_another_protocol_is_quoted() {
 #[tokio::test]
 async fn row_56_frames_before_the_answer() {
     for bytes in [
-        frame(RESPONSE, 0, 1, &value(&[10])),
+        frame(RESPONSE, 0, 1, &value(FIVE)),
         Target::UNKNOWN.request(1, 1000, &[]),
         frame(PING, 0, 0, &[0; 8]),
         frame(READY, 0, 0, &[]),
@@ -123,17 +123,17 @@ async fn row_56_a_refusal_did_not_run_the_call() {
 async fn row_56_replies_to_calls_that_were_never_made() {
     let stray = |n: u64| -> Vec<u8> {
         (1000..1000 + n)
-            .flat_map(|id| frame(RESPONSE, 0, id, &value(&[10])))
+            .flat_map(|id| frame(RESPONSE, 0, id, &value(FIVE)))
             .collect()
     };
-    let few = [stray(90), frame(RESPONSE, 0, 1, &value(&[10]))].concat();
+    let few = [stray(90), frame(RESPONSE, 0, 1, &value(FIVE))].concat();
     assert_eq!(call(&says_after_a_call(few).await).await, Ok(5));
     fails(&says_after_a_call(stray(200)).await, Code::Protocol).await;
 }
 
 #[tokio::test]
 async fn row_56_a_reply_twice() {
-    let reply = frame(RESPONSE, 0, 1, &value(&[10]));
+    let reply = frame(RESPONSE, 0, 1, &value(FIVE));
     let address = says_after_a_call([reply.clone(), reply].concat()).await;
     assert_eq!(call(&address).await, Ok(5));
     assert_no_panic_inside();
@@ -147,7 +147,7 @@ async fn row_56_lengths_and_frames_that_break_the_rules() {
         frame(RESPONSE, 0, 1, &[]),
         frame(RESPONSE, 0, 1, &[9]),
         frame(RESPONSE, 0, 1, &[2, 1, 7]),
-        frame(RESPONSE, METADATA, 1, &value(&[10])),
+        frame(RESPONSE, METADATA, 1, &value(FIVE)),
         frame(CREDIT, 0, 0, &[0; 4]),
         [
             frame(CREDIT, 0, 0, &[0xff; 4]),
@@ -219,7 +219,7 @@ async fn row_56_a_reply_without_an_end_is_cut_at_the_limit() {
 #[tokio::test]
 async fn row_56_a_flood_of_go_away() {
     let flood = go_away(u64::MAX, 14, &"bye ".repeat(250)).repeat(20_000);
-    let reply = frame(RESPONSE, 0, 1, &value(&[10]));
+    let reply = frame(RESPONSE, 0, 1, &value(FIVE));
     let address = says_after_a_call([flood, reply].concat()).await;
     assert_eq!(call(&address).await, Ok(5));
     let contradictory: Vec<u8> = (0..5000)
@@ -239,7 +239,7 @@ async fn row_56_a_flood_of_go_away() {
 #[tokio::test]
 async fn row_56_a_flood_of_pings_and_of_calls() {
     let pings = frame(PING, 0, 0, &[7; 8]).repeat(50_000);
-    let reply = frame(RESPONSE, 0, 1, &value(&[10]));
+    let reply = frame(RESPONSE, 0, 1, &value(FIVE));
     let address = says_after_a_call([pings, reply.clone()].concat()).await;
     assert_eq!(call(&address).await, Ok(5));
     let calls: Vec<u8> = (1..5000)
@@ -255,7 +255,7 @@ async fn row_56_limits_of_nothing_and_of_everything() {
         let address = evil(move |mut raw| async move {
             raw.accept(limits).await;
             while let Some(id) = raw.request().await {
-                raw.send(&frame(RESPONSE, 0, id, &value(&[10]))).await;
+                raw.send(&frame(RESPONSE, 0, id, &value(FIVE))).await;
             }
         })
         .await;

@@ -146,7 +146,7 @@ async fn row_01_requests_that_wait_keep_no_read_buffers() {
         let mut raw = Raw::open(fort.address()).await;
         for id in 1..=200 {
             // Each in a read of its own.
-            raw.send(&method("hold").request(id, 60_000, &[3, 1, 2, 3]))
+            raw.send(&method("hold").request(id, 60_000, &[3, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3]))
                 .await;
             while fort.log.begun() < 200 * i + id as u32 {
                 tokio::task::yield_now().await;

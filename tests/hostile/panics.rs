@@ -40,9 +40,9 @@ async fn row_20_a_thousand_panics_among_ten_thousand_good_calls() {
 
 /// Calls 1 to 4, which panic; their caller learns that and no more.
 pub(crate) async fn say_nothing(raw: &mut Raw) {
-    for (variant, way) in WAYS.into_iter().enumerate() {
-        let id = variant as u64 + 1;
-        raw.send(&method("panics").request(id, 5000, &[variant as u8]))
+    for (number, way) in (0_u32..).zip(WAYS) {
+        let id = u64::from(number) + 1;
+        raw.send(&method("panics").request(id, 5000, &variant(number)))
             .await;
         let reply = raw.reply(id).await.unwrap();
         assert_eq!(
@@ -79,8 +79,8 @@ async fn row_20_a_destructor_that_panics_when_the_call_is_cancelled() {
     }
     eventually("all handlers are gone", || fort.log.gone() == 20).await;
     eventually("all places are free", || fort.server.calls() == 0).await;
-    raw.send(&method("add").request(21, 5000, &[4, 6])).await;
-    assert_eq!(raw.reply(21).await.unwrap().body, value(&[10]));
+    raw.send(&method("add").request(21, 5000, ADD)).await;
+    assert_eq!(raw.reply(21).await.unwrap().body, value(FIVE));
     drop(raw);
     fort.stands().await;
 }

@@ -38,9 +38,9 @@ const GROWTH_MAX: usize = 8 * MIB;
 /// Everything that an honest client may say, in one go.
 fn transcript() -> Vec<u8> {
     let mut bytes = opening();
-    bytes.extend(method("add").request(1, 5000, &[4, 6]));
+    bytes.extend(method("add").request(1, 5000, ADD));
     bytes.extend(frame(PING, 0, 0, &[1; 8]));
-    bytes.extend(method("string").request(2, 5000, &[3, b'a', b'b', b'c']));
+    bytes.extend(method("string").request(2, 5000, &[&length(3)[..], b"abc"].concat()));
     let head = method("blob").head(5000);
     bytes.extend(frame(REQUEST, MORE, 3, &[head, vec![200]].concat()));
     bytes.extend(frame(CHUNK, MORE, 3, &[7; 100]));
@@ -62,7 +62,7 @@ fn server_transcript() -> Vec<u8> {
     bytes.extend(frame(PING, 0, 0, &[1; 8]));
     bytes.extend(Target::UNKNOWN.request(1, 100, &[1]));
     bytes.extend(frame(CREDIT, 0, 0, &[0, 1, 0, 0]));
-    bytes.extend(frame(RESPONSE, MORE, 1, &value(&[10])));
+    bytes.extend(frame(RESPONSE, MORE, 1, &value(FIVE)));
     bytes.extend(frame(CHUNK, MORE | CALLEE, 1, &[1; 50]));
     bytes.extend(frame(CHUNK, CALLEE, 1, &[1; 50]));
     bytes.extend(go_away(1, 14, "done"));

@@ -64,8 +64,8 @@ async fn row_10_ready_must_come_in_time_too() {
     let mut raw = Raw::connect(fort.address()).await;
     raw.send(&[MAGIC, &hello()].concat()).await;
     // Calls run before ready, but they do not stand for it.
-    raw.send(&method("add").request(1, 5000, &[4, 6])).await;
-    assert_eq!(raw.reply(1).await.unwrap().body, value(&[10]));
+    raw.send(&method("add").request(1, 5000, ADD)).await;
+    assert_eq!(raw.reply(1).await.unwrap().body, value(FIVE));
     assert_eq!(raw.farewell().await, Some(code::PROTOCOL));
     fort.stands().await;
 }

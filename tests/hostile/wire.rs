@@ -109,6 +109,22 @@ impl Target {
     }
 }
 
+/// The arguments 2 and 3 of `add`.
+pub(crate) const ADD: &[u8] = &[2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
+
+/// What `add` makes of them.
+pub(crate) const FIVE: &[u8] = &[5, 0, 0, 0, 0, 0, 0, 0];
+
+/// A length in a payload.
+pub(crate) const fn length(elements: u64) -> [u8; 8] {
+    elements.to_le_bytes()
+}
+
+/// The number of an enum's variant in a payload.
+pub(crate) const fn variant(number: u32) -> [u8; 4] {
+    number.to_le_bytes()
+}
+
 /// The body of a RESPONSE that carries `payload`.
 pub(crate) fn value(payload: &[u8]) -> Vec<u8> {
     [&[0], payload].concat()
