@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 use serde::de::DeserializeOwned;
 
 use super::attempt::Pending;
-use crate::codec::Blob;
 use crate::error::{CallError, Code, Error, Executed};
 use crate::wire::Reply;
 
@@ -82,9 +81,8 @@ impl<T: DeserializeOwned + 'static, E: DeserializeOwned + 'static> Future for Tr
 impl Pending {
     fn decode<T: DeserializeOwned + 'static>(&self, payload: &[u8]) -> Result<T, Error> {
         let (codec, budget) = self.codec(payload.len());
-        let decoded: Result<Blob<T>, Error> = codec.decode(payload, &budget);
-        decoded
-            .map(|blob| blob.0)
+        codec
+            .decode_owned(payload, &budget)
             .map_err(|error| self.blame(error))
     }
 

@@ -31,9 +31,11 @@ mod sink;
 mod source;
 mod walk;
 
+use std::any::Any;
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use self::bincode::Bincode;
@@ -105,7 +107,8 @@ impl CodecId {
         Ok(buffer.freeze())
     }
 
-    /// Appends the encoding of `value` to `buffer`: at most `limit` bytes, or, on an error, none.
+    /// Appends the encoding of `value` to `buffer`: at most `limit` bytes, or none on an error, or
+    /// where the value panics.
     #[inline]
     pub fn encode_into<T: Serialize + ?Sized>(
         self,
@@ -130,6 +133,26 @@ impl CodecId {
         match self.walk(bytes, budget) {
             Ok(value) => Ok(value),
             Err(fault) => Err(fault.into_error()),
+        }
+    }
+
+    /// Decodes a value that keeps nothing of `bytes`, but for a large `Bytes`, which is a part of
+    /// them and no copy. A small one is copied, because the buffer that it would hold may be that of
+    /// many messages.
+    pub(crate) fn decode_owned<T: DeserializeOwned + 'static>(
+        self,
+        bytes: &Bytes,
+        budget: &Budget,
+    ) -> Result<T, Error> {
+        let mut value = None::<T>;
+        if bytes.len() >= SHARED_MIN {
+            if let Some(value) = (&mut value as &mut dyn Any).downcast_mut::<Option<Bytes>>() {
+                *value = Some(bytes.slice_ref(self.decode(bytes, budget)?));
+            }
+        }
+        match value {
+            Some(value) => Ok(value),
+            None => self.decode(bytes, budget).map(|blob: Blob<T>| blob.0),
         }
     }
 
@@ -175,6 +198,9 @@ impl fmt::Debug for CodecId {
 /// Room for a small call at once; a larger value makes the buffer grow.
 const FIRST_BUFFER: usize = 128;
 
+/// From this length on a message has come in parts and was put together in a buffer of its own.
+const SHARED_MIN: usize = 64 * 1024;
+
 /// One format. A codec is a type without values: it has no state between messages.
 ///
 /// To add a format: implement this in a file of its own, give it a number in [`CodecId`] that was
@@ -198,19 +224,36 @@ fn encode_with<C: Codec, T: Serialize + ?Sized>(
     buffer: &mut BytesMut,
     most: usize,
 ) -> Result<(), Error> {
-    let start = buffer.len();
     let limit = Limit::new(buffer, most);
-    let result = C::encode(value, Output::new(buffer, &limit));
-    if result.is_ok() && limit.kept(buffer) {
+    let mut whole = Whole {
+        kept: buffer.len(),
+        buffer,
+    };
+    let result = C::encode(value, Output::new(whole.buffer, &limit));
+    let fitted = limit.kept(whole.buffer);
+    if result.is_ok() && fitted {
+        whole.kept = usize::MAX;
         return Ok(());
     }
-    let kept = limit.kept(buffer);
-    buffer.truncate(start);
-    Err(if kept {
+    Err(if fitted {
         unencodable(C::ID, result)
     } else {
         too_large(most)
     })
+}
+
+/// Cuts the buffer back to what is kept of it: nothing of a value that was refused, or that
+/// panicked half-way.
+struct Whole<'a> {
+    buffer: &'a mut BytesMut,
+    kept: usize,
+}
+
+impl Drop for Whole<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.buffer.truncate(self.kept);
+    }
 }
 
 #[cold]

@@ -1,5 +1,6 @@
 //! The seam itself: names of codecs, limits of the output, texts of errors.
 
+use serde::ser::SerializeTuple;
 use serde::{Deserialize, Serialize};
 
 use super::*;
@@ -84,6 +85,46 @@ fn arguments_borrow_from_the_message() {
 }
 
 #[test]
+fn large_bytes_are_a_part_of_their_message_and_small_ones_keep_nothing_of_it() {
+    for &codec in CodecId::ALL {
+        for (length, shared) in [(100, false), (SHARED_MIN, true)] {
+            let message = codec
+                .encode(&Bytes::from(vec![7; length]), 1 << 20)
+                .unwrap();
+            let budget = Budget::for_message(message.len());
+            let bytes: Bytes = codec.decode_owned(&message, &budget).unwrap();
+            assert_eq!(bytes, vec![7; length]);
+            let inside = message.as_ptr_range().contains(&bytes.as_ptr());
+            assert_eq!(inside, shared, "{codec}: {length} bytes");
+            let list: Vec<u8> = codec.decode_owned(&message, &budget).unwrap();
+            assert_eq!(list, bytes);
+            let cut = message.slice(..message.len() - 1);
+            codec.decode_owned::<Bytes>(&cut, &budget).unwrap_err();
+        }
+    }
+}
+
+#[test]
+fn a_slice_is_seen_as_bytes_where_it_is_one() {
+    struct Written(std::cell::Cell<usize>);
+    impl Serialize for Written {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            self.0.set(self.0.get() + 1);
+            serializer.serialize_u8(1)
+        }
+    }
+    let elements = [const { Written(std::cell::Cell::new(0)) }; 3];
+    let each = CodecId::BINCODE
+        .encode(&BlobRef(&elements[..]), 64)
+        .unwrap();
+    let block = CodecId::BINCODE
+        .encode(&BlobRef(&[1_u8; 3][..]), 64)
+        .unwrap();
+    assert_eq!(each, block);
+    assert!(elements.iter().all(|element| element.0.get() == 1));
+}
+
+#[test]
 fn the_output_ends_at_its_limit() {
     for &codec in CodecId::ALL {
         let length = codec.encode(&job(), 1024).unwrap().len();
@@ -133,6 +174,45 @@ fn a_refused_value_leaves_the_buffer_as_it_was() {
     }
     CodecId::BINCODE.encode_into(&1_u8, &mut buffer, 1).unwrap();
     assert_eq!(buffer, b"frame\x01"[..]);
+}
+
+#[test]
+fn a_value_that_panics_leaves_the_buffer_as_it_was() {
+    struct Panics;
+    impl Serialize for Panics {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            panic!("on purpose")
+        }
+    }
+    let mut buffer = BytesMut::from(&b"frame"[..]);
+    for &codec in CodecId::ALL {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            codec.encode_into(&("half", Panics), &mut buffer, 1024)
+        }))
+        .unwrap_err();
+        assert_eq!(buffer, b"frame"[..]);
+    }
+}
+
+#[test]
+fn a_limit_holds_in_a_buffer_with_room_and_where_the_value_hides_the_error() {
+    struct Stubborn;
+    impl Serialize for Stubborn {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut list = serializer.serialize_tuple(2)?;
+            let _ = list.serialize_element("far too much");
+            list.serialize_element(&1_u8)?;
+            list.end()
+        }
+    }
+    for capacity in [0, 1024] {
+        for &codec in CodecId::ALL {
+            let mut buffer = BytesMut::with_capacity(capacity);
+            let error = codec.encode_into(&Stubborn, &mut buffer, 10).unwrap_err();
+            assert_eq!(error.code(), Code::TooLarge, "{codec}: {error}");
+            assert!(buffer.is_empty());
+        }
+    }
 }
 
 #[test]
