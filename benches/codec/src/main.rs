@@ -134,7 +134,10 @@ fn measure<T: Value>(value: &T) -> Vec<String> {
     let mut samples: Vec<_> = subjects
         .iter_mut()
         .map(|subject| {
-            let times = (calibrate(&mut subject.encode), calibrate(&mut subject.decode));
+            let times = (
+                calibrate(&mut subject.encode),
+                calibrate(&mut subject.decode),
+            );
             (times, Vec::new(), Vec::new())
         })
         .collect();
