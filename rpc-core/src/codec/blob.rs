@@ -105,3 +105,21 @@ impl<'de> Visitor<'de> for Block {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_bytes_are_seen_as_bytes() {
+        #[derive(Debug)]
+        struct Byte(#[allow(dead_code)] u8);
+
+        let bytes = [1_u8, 2, 3];
+        let seen = as_bytes(&bytes).unwrap();
+        assert_eq!((seen, seen.as_ptr()), (&bytes[..], bytes.as_ptr()));
+        assert_eq!(as_bytes(&[1_i8, 2]), None);
+        assert_eq!(as_bytes(&[true]), None);
+        assert_eq!(as_bytes(&[Byte(1)]), None);
+    }
+}
