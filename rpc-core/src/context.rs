@@ -24,6 +24,7 @@ thread_local! {
 }
 
 static ROOT: LazyLock<Context> = LazyLock::new(|| Context {
+    deadline: None,
     inner: Arc::new(Inner::default()),
 });
 
@@ -39,12 +40,13 @@ static ROOT: LazyLock<Context> = LazyLock::new(|| Context {
 /// [`Context::spawn`] and [`Context::scope`] carry the context on purpose.
 #[derive(Clone)]
 pub struct Context {
+    deadline: Option<Instant>,
     inner: Arc<Inner>,
 }
 
+/// What changes least from one call to the next, so that it can serve again.
 #[derive(Clone, Default)]
 struct Inner {
-    deadline: Option<Instant>,
     cancellation: Option<Cancellation>,
     link: Option<Link>,
     /// What came with the running call.
@@ -78,25 +80,27 @@ impl Context {
         deadline: Instant,
         metadata: Metadata,
     ) -> Self {
-        if let Some(mut context) = last {
-            let shared = context.cancellation().is_some_and(Cancellation::is_shared);
-            if let Some(inner) = Arc::get_mut(&mut context.inner).filter(|_| !shared) {
-                inner.deadline = Some(deadline);
-                if !(metadata.is_empty() && inner.metadata.is_empty()) {
-                    inner.outgoing = metadata.travelling();
-                    inner.metadata = metadata;
-                }
-                return context;
+        let deadline = Some(deadline);
+        let plain = metadata.is_empty();
+        if let Some(last) = last {
+            let inner = &last.inner;
+            let shared = Arc::strong_count(inner) > 1
+                || inner
+                    .cancellation
+                    .as_ref()
+                    .is_none_or(Cancellation::is_shared);
+            if !shared && plain && inner.metadata.is_empty() {
+                return Self { deadline, ..last };
             }
         }
         let inner = Inner {
-            deadline: Some(deadline),
             cancellation: Some(Cancellation::new()),
             link: Some(link.clone()),
             outgoing: metadata.travelling(),
             metadata,
         };
         Self {
+            deadline,
             inner: Arc::new(inner),
         }
     }
@@ -108,13 +112,12 @@ impl Context {
 
     /// When the call must be finished; `None` in a root.
     pub fn deadline(&self) -> Option<Instant> {
-        self.inner.deadline
+        self.deadline
     }
 
     /// How much time the call has left, zero when it is late; `None` in a root.
     pub fn time_left(&self) -> Option<Duration> {
-        self.inner
-            .deadline
+        self.deadline
             .map(|deadline| deadline.saturating_duration_since(now()))
     }
 
@@ -127,7 +130,7 @@ impl Context {
             .cancellation
             .as_ref()
             .is_some_and(Cancellation::is_cancelled)
-            || inner.deadline.is_some_and(|deadline| now() >= deadline)
+            || self.deadline.is_some_and(|deadline| now() >= deadline)
             || inner
                 .link
                 .as_ref()
@@ -145,7 +148,7 @@ impl Context {
             }
         };
         let late = async {
-            match self.inner.deadline {
+            match self.deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
                 None => std::future::pending().await,
             }
@@ -191,6 +194,7 @@ impl Context {
             ..Inner::clone(&self.inner)
         };
         Ok(Self {
+            deadline: self.deadline,
             inner: Arc::new(inner),
         })
     }
@@ -199,12 +203,10 @@ impl Context {
     #[must_use = "the context itself is not changed"]
     pub fn with_time_left(&self, allowed: Duration) -> Self {
         let limit = now().checked_add(allowed);
-        let deadline = [self.inner.deadline, limit].into_iter().flatten().min();
+        let deadline = [self.deadline, limit].into_iter().flatten().min();
         Self {
-            inner: Arc::new(Inner {
-                deadline,
-                ..Inner::clone(&self.inner)
-            }),
+            deadline,
+            inner: Arc::clone(&self.inner),
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 use serde::{Deserialize, Serialize};
@@ -36,17 +36,17 @@ pub trait Service: Send + Sync + 'static {
 
 /// A place in which calls of one service run, one after the other.
 ///
-/// After [`start`](Self::start) it is polled until it is ready, and then, or instead, emptied. All
-/// three run the user's code and may panic.
+/// All three functions run the user's code and may panic; [`empty`](Self::empty) makes the slot fit
+/// for the next call even then.
 #[doc(hidden)]
 pub trait Slot: Send {
-    /// Puts a call in.
-    fn start(self: Pin<&mut Self>, request: Request);
+    /// Puts a call in and polls it once. When it is ready the slot is empty again.
+    fn run(self: Pin<&mut Self>, request: Request, cx: &mut Context<'_>) -> Poll<Reply>;
 
-    /// Goes on with the call.
+    /// Goes on with a call that was pending. When it is ready the slot is empty again.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply>;
 
-    /// Drops what is left of the call.
+    /// Drops what is left of a call.
     fn empty(self: Pin<&mut Self>);
 }
 
@@ -87,22 +87,30 @@ where
     M: Fn(Arc<S>, Request) -> F + Send,
     F: Future<Output = (Reply, Arc<S>)> + Send,
 {
-    fn start(self: Pin<&mut Self>, request: Request) {
+    #[inline]
+    fn run(self: Pin<&mut Self>, request: Request, cx: &mut Context<'_>) -> Poll<Reply> {
         let mut this = self.project();
         let spare = this.spare.take();
         let service = spare.unwrap_or_else(|| Arc::clone(this.service));
         this.future.set(Some((this.make)(service, request)));
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            return Poll::Pending;
+        };
+        let (reply, service) = ready!(future.poll(cx));
+        *this.spare = Some(service);
+        this.future.set(None);
+        Poll::Ready(reply)
     }
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
-        let this = self.project();
-        match this.future.as_pin_mut() {
-            Some(future) => future.poll(cx).map(|(reply, service)| {
-                *this.spare = Some(service);
-                reply
-            }),
-            None => Poll::Pending,
-        }
+        let mut this = self.project();
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            return Poll::Pending;
+        };
+        let (reply, service) = ready!(future.poll(cx));
+        *this.spare = Some(service);
+        this.future.set(None);
+        Poll::Ready(reply)
     }
 
     fn empty(self: Pin<&mut Self>) {
@@ -113,11 +121,9 @@ where
 /// One call in a slot of its own.
 pub(crate) fn call_in(mut slot: BoxSlot, request: Request) -> BoxFuture<Reply> {
     let mut request = Some(request);
-    Box::pin(std::future::poll_fn(move |cx| {
-        if let Some(request) = request.take() {
-            slot.as_mut().start(request);
-        }
-        slot.as_mut().poll(cx)
+    Box::pin(std::future::poll_fn(move |cx| match request.take() {
+        Some(request) => slot.as_mut().run(request, cx),
+        None => slot.as_mut().poll(cx),
     }))
 }
 

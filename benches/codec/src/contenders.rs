@@ -1,6 +1,6 @@
 //! The codecs that are compared, each as its users call it.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use rpc_core::CodecId;
 use rpc_core::codec::{Blob, BlobRef, Budget};
 
@@ -12,7 +12,7 @@ pub(crate) trait Contender {
     const NAME: &'static str;
 
     /// Appends the encoding of `value`.
-    fn encode<T: Value>(value: &T, buffer: &mut BytesMut);
+    fn encode<T: Value>(value: &T, buffer: &mut Vec<u8>);
 
     /// Decodes what [`encode`](Self::encode) wrote.
     fn decode<T: Value>(bytes: &[u8]) -> T;
@@ -28,7 +28,7 @@ impl Contender for Ours {
     const NAME: &'static str = "ours";
 
     #[inline(never)]
-    fn encode<T: Value>(value: &T, buffer: &mut BytesMut) {
+    fn encode<T: Value>(value: &T, buffer: &mut Vec<u8>) {
         CodecId::BINCODE
             .encode_into(&BlobRef(value), buffer, LIMIT)
             .expect("it can be encoded");
@@ -51,7 +51,7 @@ impl Contender for OursNew {
     const NAME: &'static str = "ours-new";
 
     #[inline(never)]
-    fn encode<T: Value>(value: &T, buffer: &mut BytesMut) {
+    fn encode<T: Value>(value: &T, buffer: &mut Vec<u8>) {
         let bytes = CodecId::BINCODE.encode(&BlobRef(value), LIMIT);
         *buffer = bytes.expect("it can be encoded").into();
     }
@@ -71,7 +71,7 @@ macro_rules! plain_bincode {
             const NAME: &'static str = $name;
 
             #[inline(never)]
-            fn encode<T: Value>(value: &T, buffer: &mut BytesMut) {
+            fn encode<T: Value>(value: &T, buffer: &mut Vec<u8>) {
                 let configuration = bincode::config::$configuration();
                 bincode::serde::encode_into_writer(value, Sink(buffer), configuration)
                     .expect("it can be encoded");
@@ -91,7 +91,7 @@ macro_rules! plain_bincode {
 plain_bincode! { BincodeVarint "bincode-varint" standard }
 plain_bincode! { BincodeFixed "bincode-fixed" legacy }
 
-struct Sink<'a>(&'a mut BytesMut);
+struct Sink<'a>(&'a mut Vec<u8>);
 
 impl bincode::enc::write::Writer for Sink<'_> {
     #[inline]
@@ -108,7 +108,7 @@ impl Contender for Postcard {
     const NAME: &'static str = "postcard";
 
     #[inline(never)]
-    fn encode<T: Value>(value: &T, buffer: &mut BytesMut) {
+    fn encode<T: Value>(value: &T, buffer: &mut Vec<u8>) {
         postcard::serialize_with_flavor(value, Flavor(buffer)).expect("it can be encoded");
     }
 
@@ -118,7 +118,7 @@ impl Contender for Postcard {
     }
 }
 
-struct Flavor<'a>(&'a mut BytesMut);
+struct Flavor<'a>(&'a mut Vec<u8>);
 
 impl postcard::ser_flavors::Flavor for Flavor<'_> {
     type Output = ();

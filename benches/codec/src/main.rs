@@ -17,7 +17,7 @@ mod values;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use contenders::{BincodeFixed, BincodeVarint, Contender, Ours, OursNew, Postcard};
 use values::Value;
@@ -107,7 +107,7 @@ fn subjects<T: Value>(value: &T) -> [Subject<'_>; 5] {
 }
 
 fn subject<C: Contender, T: Value>(value: &T) -> Subject<'_> {
-    let mut buffer = BytesMut::with_capacity(16 << 20);
+    let mut buffer = Vec::with_capacity(16 << 20);
     C::encode(value, &mut buffer);
     let encoded = buffer.clone();
     assert!(C::decode::<T>(&encoded) == *value, "{} is wrong", C::NAME);

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::attempt::Pending;
 use crate::error::{CallError, Code, Error, Executed};
-use crate::wire::Reply;
+use crate::wire::{Payload, Reply};
 
 /// A call of a method that returns a plain value.
 ///
@@ -79,10 +79,11 @@ impl<T: DeserializeOwned + 'static, E: DeserializeOwned + 'static> Future for Tr
 }
 
 impl Pending {
-    fn decode<T: DeserializeOwned + 'static>(&self, payload: &[u8]) -> Result<T, Error> {
+    #[inline]
+    fn decode<T: DeserializeOwned + 'static>(&self, payload: &Payload) -> Result<T, Error> {
         let (codec, budget) = self.codec(payload.len());
         codec
-            .decode_owned(payload, &budget)
+            .decode_owned(payload, payload.shared(), &budget)
             .map_err(|error| self.blame(error))
     }
 

@@ -34,7 +34,7 @@ mod walk;
 use std::any::Any;
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -102,9 +102,9 @@ impl CodecId {
     /// stack here, as it would in its own `Drop`. Decoded values cannot be of that kind.
     #[inline]
     pub fn encode<T: Serialize + ?Sized>(self, value: &T, limit: usize) -> Result<Bytes, Error> {
-        let mut buffer = BytesMut::with_capacity(limit.min(FIRST_BUFFER));
+        let mut buffer = Vec::with_capacity(limit.min(FIRST_BUFFER));
         self.encode_into(value, &mut buffer, limit)?;
-        Ok(buffer.freeze())
+        Ok(buffer.into())
     }
 
     /// Appends the encoding of `value` to `buffer`: at most `limit` bytes, or none on an error, or
@@ -113,7 +113,7 @@ impl CodecId {
     pub fn encode_into<T: Serialize + ?Sized>(
         self,
         value: &T,
-        buffer: &mut BytesMut,
+        buffer: &mut Vec<u8>,
         limit: usize,
     ) -> Result<(), Error> {
         match self.0 {
@@ -136,16 +136,17 @@ impl CodecId {
         }
     }
 
-    /// Decodes a value that keeps nothing of `bytes`, but for a large `Bytes`, which is a part of
-    /// them and no copy. A small one is copied, because the buffer that it would hold may be that of
+    /// Decodes a value that keeps nothing of `bytes`, but for a large `Bytes`, which is a part of the
+    /// buffer where they are `shared`, and no copy. A small one is copied, because the buffer that it would hold may be that of
     /// many messages.
     pub(crate) fn decode_owned<T: DeserializeOwned + 'static>(
         self,
-        bytes: &Bytes,
+        bytes: &[u8],
+        shared: Option<&Bytes>,
         budget: &Budget,
     ) -> Result<T, Error> {
         let mut value = None::<T>;
-        if bytes.len() >= SHARED_MIN {
+        if let Some(bytes) = shared.filter(|bytes| bytes.len() >= SHARED_MIN) {
             if let Some(value) = (&mut value as &mut dyn Any).downcast_mut::<Option<Bytes>>() {
                 *value = Some(bytes.slice_ref(self.decode(bytes, budget)?));
             }
@@ -221,7 +222,7 @@ trait Codec {
 #[inline]
 fn encode_with<C: Codec, T: Serialize + ?Sized>(
     value: &T,
-    buffer: &mut BytesMut,
+    buffer: &mut Vec<u8>,
     most: usize,
 ) -> Result<(), Error> {
     let limit = Limit::new(buffer, most);
@@ -245,7 +246,7 @@ fn encode_with<C: Codec, T: Serialize + ?Sized>(
 /// Cuts the buffer back to what is kept of it: nothing of a value that was refused, or that
 /// panicked half-way.
 struct Whole<'a> {
-    buffer: &'a mut BytesMut,
+    buffer: &'a mut Vec<u8>,
     kept: usize,
 }
 

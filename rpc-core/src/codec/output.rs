@@ -2,8 +2,6 @@
 
 use std::cell::Cell;
 
-use bytes::BytesMut;
-
 /// Appends to a buffer and refuses what passes the limit, before the buffer grows.
 ///
 /// Encoders write a few bytes at a time. So a write asks only whether there is room; the limit is
@@ -11,7 +9,7 @@ use bytes::BytesMut;
 /// is there anyway costs nothing. An output is two pointers and is handed down by value, so that
 /// the length of the buffer, which changes with every write, is one step away and not two.
 pub(super) struct Output<'a> {
-    buffer: &'a mut BytesMut,
+    buffer: &'a mut Vec<u8>,
     limit: &'a Limit,
 }
 
@@ -27,7 +25,7 @@ pub(super) struct Overflow;
 
 impl<'a> Output<'a> {
     #[inline]
-    pub(super) fn new(buffer: &'a mut BytesMut, limit: &'a Limit) -> Self {
+    pub(super) fn new(buffer: &'a mut Vec<u8>, limit: &'a Limit) -> Self {
         Self { buffer, limit }
     }
 
@@ -54,7 +52,7 @@ impl<'a> Output<'a> {
 }
 
 #[cold]
-fn grow(buffer: &mut BytesMut, limit: &Limit, bytes: &[u8]) -> Result<(), Overflow> {
+fn grow(buffer: &mut Vec<u8>, limit: &Limit, bytes: &[u8]) -> Result<(), Overflow> {
     if buffer.len().saturating_add(bytes.len()) > limit.end {
         limit.passed.set(true);
         return Err(Overflow);
@@ -66,7 +64,7 @@ fn grow(buffer: &mut BytesMut, limit: &Limit, bytes: &[u8]) -> Result<(), Overfl
 impl Limit {
     /// `bytes` more than `buffer` holds.
     #[inline]
-    pub(super) fn new(buffer: &BytesMut, bytes: usize) -> Self {
+    pub(super) fn new(buffer: &Vec<u8>, bytes: usize) -> Self {
         Self {
             end: buffer.len().saturating_add(bytes),
             passed: Cell::new(false),
@@ -75,7 +73,7 @@ impl Limit {
 
     /// Whether what `buffer` has become is within the limit, and nothing was left out.
     #[inline]
-    pub(super) fn kept(&self, buffer: &BytesMut) -> bool {
+    pub(super) fn kept(&self, buffer: &Vec<u8>) -> bool {
         buffer.len() <= self.end && !self.passed.get()
     }
 }

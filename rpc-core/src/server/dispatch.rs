@@ -115,15 +115,12 @@ impl Dispatch {
                 route.is_slow.store(true, Ordering::Relaxed);
             }
             if let Poll::Ready(reply) = polled {
-                // The future is over and has dropped all that was the user's.
-                let intact = running.clear();
                 *last = running.context;
                 *kept = Some(Kept {
                     service,
                     slot: running.slot,
                     permit,
                 });
-                let reply = if intact { reply } else { panicked().into() };
                 return Ok(Started::Answered(reply));
             }
         }
@@ -267,39 +264,26 @@ impl Running {
             context,
             ..
         } = self;
-        let poll = || {
-            // The stub itself may panic, in the user's `Clone` for example.
-            if let Some(request) = request.take() {
-                slot.as_mut().start(request);
-            }
-            slot.as_mut().poll(cx)
+        let poll = || match request.take() {
+            Some(request) => slot.as_mut().run(request, cx),
+            None => slot.as_mut().poll(cx),
         };
         match catch_unwind(AssertUnwindSafe(|| Context::enter(context, poll))) {
             Ok(polled) => polled,
-            Err(payload) => {
-                report(self.method, payload);
-                Poll::Ready(panicked().into())
-            }
+            Err(payload) => Poll::Ready(self.fail(payload)),
         }
     }
 
-    /// Empties the slot after the call is over; `false` if that panicked, which only a call can do
-    /// that has panicked before.
-    #[inline]
-    fn clear(&mut self) -> bool {
-        let slot = &mut self.slot;
-        match catch_unwind(AssertUnwindSafe(|| slot.as_mut().empty())) {
-            Ok(()) => true,
-            Err(payload) => {
-                report(self.method, payload);
-                false
-            }
-        }
+    /// The call panicked; what is left of it goes.
+    #[cold]
+    fn fail(&mut self, payload: Box<dyn Any + Send>) -> Reply {
+        report(self.method, payload);
+        self.empty();
+        panicked().into()
     }
 
     /// Drops what is left of the call; `false` if that panicked. Its destructors may ask for the
     /// context, too.
-    #[inline]
     fn empty(&mut self) -> bool {
         let Self { slot, context, .. } = self;
         let empty = || slot.as_mut().empty();

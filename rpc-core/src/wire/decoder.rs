@@ -85,9 +85,10 @@ impl Decoder {
         if !self.magic_seen && !self.take_magic(input)? {
             return Ok(None);
         }
-        let Some(header) = Header::peek(input).transpose()? else {
+        let Some((header, behind)) = input.split_first_chunk() else {
             return Ok(None);
         };
+        let header = Header::parse(header)?;
         // `u32` always fits: the crate does not build for 16-bit machines.
         let length = header.length as usize;
         if length > self.body_max {
@@ -96,7 +97,6 @@ impl Decoder {
                 limit: self.body_max,
             });
         }
-        let behind = input.get(Header::LEN..).unwrap_or_default();
         if header.kind == kind::CHUNK {
             header.check()?;
             if length == 0 {

@@ -45,22 +45,22 @@ pub(crate) struct Header {
 impl Header {
     pub(crate) const LEN: usize = 16;
 
-    /// Reads a header from the front of `bytes`; `None` if fewer than [`Self::LEN`] are there.
-    pub(crate) fn peek(bytes: &[u8]) -> Option<Result<Self, Malformed>> {
-        let bytes: &[u8; Self::LEN] = bytes.first_chunk()?;
+    /// Reads a header.
+    #[inline]
+    pub(crate) fn parse(bytes: &[u8; Self::LEN]) -> Result<Self, Malformed> {
         let [l0, l1, l2, l3, kind, flags, r0, r1, id @ ..] = *bytes;
         if (r0, r1) != (0, 0) {
-            return Some(Err(Malformed::Body {
+            return Err(Malformed::Body {
                 kind,
                 what: "the reserved field is not zero",
-            }));
+            });
         }
-        Some(Ok(Self {
+        Ok(Self {
             length: u32::from_le_bytes([l0, l1, l2, l3]),
             kind,
             flags,
             id: u64::from_le_bytes(id),
-        }))
+        })
     }
 
     /// Whether a frame of this kind may bear these flags and this call.

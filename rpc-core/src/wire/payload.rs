@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::Deref;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 /// Encoded arguments, or an encoded value: in place while it is small, in a shared buffer beyond.
 ///
@@ -28,7 +28,7 @@ const SCRATCH_MAX: usize = 4096;
 
 thread_local! {
     /// Where payloads are encoded, so that small ones need no buffer of their own.
-    static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(Vec::new());
 }
 
 impl Payload {
@@ -49,20 +49,18 @@ impl Payload {
     }
 
     /// What `write` appends to the empty buffer that it is given.
-    pub(crate) fn written<E>(
-        write: impl FnOnce(&mut BytesMut) -> Result<(), E>,
-    ) -> Result<Self, E> {
+    pub(crate) fn written<E>(write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Self, E> {
         SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
             Ok(mut scratch) => Self::written_to(&mut scratch, write),
             // A value that makes a call while it is encoded.
-            Err(_) => Self::written_to(&mut BytesMut::new(), write),
+            Err(_) => Self::written_to(&mut Vec::new(), write),
         })
     }
 
     #[inline]
     fn written_to<E>(
-        buffer: &mut BytesMut,
-        write: impl FnOnce(&mut BytesMut) -> Result<(), E>,
+        buffer: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Self, E> {
         let written = write(buffer);
         let payload = match buffer.len() {
@@ -71,7 +69,7 @@ impl Payload {
         };
         // After a failure it may be of any size.
         if buffer.capacity() > SCRATCH_MAX.saturating_mul(2) {
-            *buffer = BytesMut::new();
+            *buffer = Vec::new();
         }
         buffer.clear();
         written.map(|()| payload)
@@ -90,6 +88,15 @@ impl Payload {
                 *length = u8::try_from(at).unwrap_or(*length);
                 rest
             }
+        }
+    }
+
+    /// The buffer, where the bytes are in one that can be shared.
+    #[inline]
+    pub(crate) fn shared(&self) -> Option<&Bytes> {
+        match &self.0 {
+            Place::There(bytes) => Some(bytes),
+            Place::Here { .. } => None,
         }
     }
 
@@ -144,12 +151,6 @@ impl From<Bytes> for Payload {
 impl From<Payload> for Bytes {
     fn from(payload: Payload) -> Self {
         payload.into_bytes()
-    }
-}
-
-impl From<BytesMut> for Payload {
-    fn from(bytes: BytesMut) -> Self {
-        bytes.freeze().into()
     }
 }
 
