@@ -42,6 +42,8 @@ pub(crate) struct Pending {
 /// and the first attempt succeeds. Those are not allocated for.
 enum Stage {
     Unsent,
+    /// Sent over the channel's [first connection](Channel::first), under this token.
+    First(usize),
     Sent(Outgoing),
     /// Waiting for a connection, or on the way to another attempt.
     Longer(BoxFuture<Reply>),
@@ -79,12 +81,24 @@ impl Pending {
             self.stage = Stage::Over;
             return;
         };
-        match (&plan.payload, plan.channel.target().ready()) {
-            (Ok(payload), Some(link)) => match plan.send(payload, link, Some(cx)) {
+        let Ok(payload) = &plan.payload else {
+            return self.go_on(None);
+        };
+        if let Some(first) = plan.channel.first() {
+            return match first.leave(plan.call(payload), cx) {
+                Ok(token) => self.stage = Stage::First(token),
+                Err(error) => {
+                    let failure = plan.failed(first, error);
+                    self.go_on(Some(failure));
+                }
+            };
+        }
+        match plan.channel.ready() {
+            Some(link) => match plan.send(payload, link, Some(cx)) {
                 Ok(outgoing) => self.stage = Stage::Sent(outgoing),
                 Err(failure) => self.go_on(Some(failure)),
             },
-            _ => self.go_on(None),
+            None => self.go_on(None),
         }
     }
 
@@ -106,24 +120,42 @@ impl Future for Pending {
         let this = &mut *self;
         if matches!(this.stage, Stage::Unsent) {
             this.send(cx);
-            if matches!(this.stage, Stage::Sent(_)) {
+            if matches!(this.stage, Stage::First(_) | Stage::Sent(_)) {
                 return Poll::Pending;
             }
         }
-        if let Stage::Sent(outgoing) = &mut this.stage {
-            let reply = ready!(Pin::new(&mut *outgoing).poll(cx));
-            let Reply::Failure(error) = reply else {
+        let reply = match &mut this.stage {
+            Stage::First(token) => match this
+                .plan
+                .as_ref()
+                .and_then(|plan| plan.channel.first_ever())
+            {
+                Some(link) => Some(ready!(link.poll_reply(*token, cx))),
+                None => None,
+            },
+            Stage::Sent(outgoing) => Some(ready!(Pin::new(outgoing).poll(cx))),
+            _ => None,
+        };
+        match reply {
+            Some(Reply::Failure(error)) => {
+                let stage = std::mem::replace(&mut this.stage, Stage::Over);
+                let failure = this.plan.as_ref().and_then(|plan| {
+                    let link = match &stage {
+                        Stage::Sent(outgoing) => outgoing.link(),
+                        _ => plan.channel.first_ever()?,
+                    };
+                    Some(plan.failed(link, error))
+                });
+                this.go_on(failure);
+            }
+            Some(reply) => {
                 if let Some(plan) = &this.plan {
                     plan.channel.retries().deposit();
                 }
                 this.stage = Stage::Over;
                 return Poll::Ready(reply);
-            };
-            let failure = this
-                .plan
-                .as_ref()
-                .map(|plan| plan.failed(outgoing.link(), error));
-            this.go_on(failure);
+            }
+            None => {}
         }
         if let Stage::Longer(run) = &mut this.stage {
             let reply = ready!(run.as_mut().poll(cx));
@@ -132,6 +164,18 @@ impl Future for Pending {
         }
         let error = Error::new(Code::Internal, "the call was polled after its end");
         Poll::Ready(Reply::Failure(error))
+    }
+}
+
+/// Dropping a call cancels it. One that goes over the first connection has nothing else to say so.
+impl Drop for Pending {
+    #[inline]
+    fn drop(&mut self) {
+        if let (Stage::First(token), Some(plan)) = (&self.stage, &self.plan) {
+            if let Some(link) = plan.channel.first_ever() {
+                link.forget(*token);
+            }
+        }
     }
 }
 
@@ -190,7 +234,7 @@ impl Plan {
 
     /// One attempt.
     async fn attempt(&self, payload: &Payload) -> Result<Reply, Failure> {
-        let link = match self.channel.target().ready() {
+        let link = match self.channel.ready() {
             Some(link) => link,
             None => self.acquire().await.map_err(|error| (error, false))?,
         };
@@ -208,16 +252,20 @@ impl Plan {
         link: Link,
         cx: Option<&mut Context<'_>>,
     ) -> Result<Outgoing, Failure> {
-        let call = proto::Call {
+        link.call(self.call(payload), cx)
+            .map_err(|(link, error)| self.failed(&link, error))
+    }
+
+    #[inline]
+    fn call(&self, payload: &Payload) -> proto::Call {
+        proto::Call {
             method: self.method.id.0,
             fingerprint: self.method.fingerprint(),
             deadline: self.deadline,
             metadata: self.metadata.clone(),
             payload: payload.clone(),
             token: 0,
-        };
-        link.call(call, cx)
-            .map_err(|(link, error)| self.failed(&link, error))
+        }
     }
 
     /// What is to be said of a failure on `link`.

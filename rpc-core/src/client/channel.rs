@@ -1,7 +1,7 @@
 //! What a stub holds: where calls go, and how.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -32,6 +32,9 @@ pub struct Channel {
 
 /// What the clones of a channel share, behind one pointer because every call holds it.
 struct Inner<T: ?Sized> {
+    /// The first connection, where the target has one at a time. Until it takes no more calls they
+    /// find it here, without a lock and without counting who holds it.
+    first: OnceLock<Link>,
     options: Arc<Options>,
     retries: RetryBudget,
     target: T,
@@ -51,6 +54,11 @@ pub(crate) trait Target: Send + Sync + 'static {
 
     /// Where it leads, for people.
     fn address(&self) -> Arc<str>;
+
+    /// Whether it has one connection at a time, so that calls need not ask which is theirs.
+    fn is_single(&self) -> bool {
+        false
+    }
 }
 
 /// How a channel makes connections and calls.
@@ -76,6 +84,7 @@ impl Channel {
     pub(crate) fn new(target: impl Target, options: Arc<Options>) -> Self {
         Self {
             inner: Arc::new(Inner {
+                first: OnceLock::new(),
                 options,
                 retries: RetryBudget::new(now()),
                 target,
@@ -135,6 +144,27 @@ impl Channel {
             metadata,
             payload,
         })
+    }
+
+    /// The first connection, if it is the only one and takes calls now.
+    #[inline]
+    pub(super) fn first(&self) -> Option<&Link> {
+        self.inner.first.get().filter(|link| !link.is_draining())
+    }
+
+    /// The same, whether it takes calls or not.
+    #[inline]
+    pub(super) fn first_ever(&self) -> Option<&Link> {
+        self.inner.first.get()
+    }
+
+    /// A connection that takes calls now, if there is one.
+    pub(super) fn ready(&self) -> Option<Link> {
+        let link = self.inner.target.ready()?;
+        if self.inner.target.is_single() {
+            self.inner.first.get_or_init(|| link.clone());
+        }
+        Some(link)
     }
 
     pub(super) fn target(&self) -> &dyn Target {

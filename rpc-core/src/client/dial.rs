@@ -282,6 +282,10 @@ impl Target for Dialer {
         })
     }
 
+    fn is_single(&self) -> bool {
+        true
+    }
+
     fn failed(&self, _: &Link, _: &Error) -> bool {
         false
     }

@@ -180,17 +180,19 @@ impl Shared {
         }
     }
 
-    /// The task goes to sleep, to be woken by the next post; `false` if one is here already.
-    pub(super) fn sleep(&self, cx: &Context<'_>) -> bool {
+    /// The task goes to sleep, to be woken by the next post; `None` if one is here already. Whether
+    /// a call of ours is under way.
+    pub(super) fn sleep(&self, cx: &Context<'_>) -> Option<bool> {
         let mut desk = self.lock();
         if !desk.posts.is_empty() {
-            return false;
+            return None;
         }
         desk.driver = Some(cx.waker().clone());
-        if desk.slots.used == 0 {
+        let busy = desk.slots.used > 0;
+        if !busy {
             desk.tidy();
         }
-        true
+        Some(busy)
     }
 
     /// Puts down the replies of calls by their tokens, and collects who waits for them.

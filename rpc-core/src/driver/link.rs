@@ -16,6 +16,7 @@ use crate::error::{Code, Error};
 use crate::limits::Limits;
 use crate::proto::{Call, Connection, Fault, Opening, Terms};
 use crate::transport::{Conduit, Peer};
+use crate::wire::Reply;
 
 /// A handle to an open connection. Cheap to clone.
 #[derive(Clone)]
@@ -91,6 +92,24 @@ impl Link {
             Ok(token) => Ok(Outgoing::new(self, token)),
             Err(error) => Err((self, error)),
         }
+    }
+
+    /// Makes a call as [`call`](Self::call) does, for somebody who keeps the handle anyway: its reply
+    /// comes out of [`poll_reply`](Self::poll_reply), or it must be [forgotten](Self::forget).
+    #[inline]
+    pub(crate) fn leave(&self, call: Call, cx: &mut Context<'_>) -> Result<usize, Error> {
+        self.shared().call(call, Some(cx))
+    }
+
+    /// The reply of the call that was [left](Self::leave) under this token, once.
+    #[inline]
+    pub(crate) fn poll_reply(&self, token: usize, cx: &mut Context<'_>) -> Poll<Reply> {
+        self.shared().poll_reply(token, cx)
+    }
+
+    /// Nobody waits for the call that was [left](Self::leave) under this token: it is cancelled.
+    pub(crate) fn forget(&self, token: usize) {
+        self.shared().forget(token);
     }
 
     /// Waits until the handshake is over. Cancel safe.

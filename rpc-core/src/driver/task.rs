@@ -537,6 +537,17 @@ impl Driver {
         }
     }
 
+    /// Gives back what only a crowd of calls needed.
+    fn tidy(&mut self, busy: bool) {
+        if !busy && self.numbers.capacity() > Self::NUMBERS_IDLE {
+            self.numbers = Vec::new();
+            self.proto.tidy();
+        }
+    }
+
+    /// Tokens that a connection at rest has room for.
+    const NUMBERS_IDLE: usize = 16;
+
     /// Runs until there is nothing to do, or others should have their turn.
     fn run(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
         for _ in 0..Self::TURNS {
@@ -546,8 +557,11 @@ impl Driver {
             if self.phase == Phase::Done {
                 return Poll::Ready(());
             }
-            if !moved && self.phase == before && self.shared.sleep(cx) {
-                return Poll::Pending;
+            if !moved && self.phase == before {
+                if let Some(busy) = self.shared.sleep(cx) {
+                    self.tidy(busy);
+                    return Poll::Pending;
+                }
             }
         }
         cx.waker().wake_by_ref();

@@ -5,7 +5,8 @@ use std::mem;
 use std::time::Instant;
 
 use super::assembly::{Assembly, Bounds};
-use super::id::{ById, CallId};
+use super::id::CallId;
+use super::window::Window;
 use crate::wire::{Metadata, Outcome, Payload, Reply};
 
 /// A call to be made.
@@ -35,7 +36,7 @@ impl Call {
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     last: u64,
-    table: ById<Entry>,
+    table: Window<Entry>,
     /// Calls that wait for a place in flight, oldest first. A call that ended while waiting may
     /// still be named here and is skipped when its turn comes.
     queue: VecDeque<CallId>,
@@ -128,14 +129,14 @@ impl Calls {
             token,
             state,
         };
-        self.table.insert(id, entry);
+        self.table.push(id, entry);
         id
     }
 
     /// The call that is to be sent next.
     pub(super) fn next(&self) -> Option<&Call> {
         let id = self.queue.front()?;
-        match &self.table.get(id)?.state {
+        match &self.table.get(*id)?.state {
             State::Queued(call) => Some(call),
             _ => None,
         }
@@ -144,7 +145,7 @@ impl Calls {
     /// Takes the calls that ended while they waited off the front of the queue.
     pub(super) fn skip_ended(&mut self) {
         while let Some(id) = self.queue.front() {
-            if self.table.contains_key(id) {
+            if self.table.get(*id).is_some() {
                 return;
             }
             self.queue.pop_front();
@@ -154,7 +155,7 @@ impl Calls {
     /// The call that [`next`](Self::next) named leaves.
     pub(super) fn send_next(&mut self) -> Option<(CallId, Box<Call>)> {
         let id = self.queue.pop_front()?;
-        let entry = self.table.get_mut(&id)?;
+        let entry = self.table.get_mut(id)?;
         match mem::replace(&mut entry.state, State::Sent) {
             State::Queued(call) => {
                 self.queued = self.queued.saturating_sub(1);
@@ -189,13 +190,13 @@ impl Calls {
             self.queue.clear();
         } else if self.queue.len() > self.queued.saturating_mul(2).saturating_add(SMALL) {
             let table = &self.table;
-            self.queue.retain(|id| table.contains_key(id));
+            self.queue.retain(|id| table.get(*id).is_some());
         }
     }
 
     /// The reply of a call that did not run to its end, or whose result is of no use.
     pub(super) fn failure(&mut self, id: CallId) -> Arrival {
-        match self.table.get(&id) {
+        match self.table.get(id) {
             Some(&Entry {
                 state: State::Sent,
                 token,
@@ -219,7 +220,7 @@ impl Calls {
         bounds: Bounds,
     ) -> Arrival {
         let length = payload.len();
-        match self.table.get_mut(&id) {
+        match self.table.get_mut(id) {
             Some(&mut Entry {
                 state: ref mut state @ State::Sent,
                 token,
@@ -258,7 +259,7 @@ impl Calls {
         more: bool,
         bounds: Bounds,
     ) -> Arrival {
-        match self.table.get_mut(&id) {
+        match self.table.get_mut(id) {
             Some(&mut Entry {
                 state: State::Receiving {
                     ref mut assembly, ..
@@ -305,12 +306,12 @@ impl Calls {
             .table
             .iter()
             .filter(|(_, e)| e.deadline <= now)
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
             .collect();
         let rest = self
             .table
-            .values()
-            .map(|entry| entry.deadline)
+            .iter()
+            .map(|(_, entry)| entry.deadline)
             .filter(|&d| d > now);
         self.earliest = rest.min();
         late
@@ -320,9 +321,9 @@ impl Calls {
     pub(super) fn above(&self, last: u64) -> Vec<CallId> {
         let mut ids: Vec<CallId> = self
             .table
-            .keys()
+            .iter()
+            .map(|(id, _)| id)
             .filter(|id| id.0 > last)
-            .copied()
             .collect();
         ids.sort_unstable();
         ids
@@ -346,6 +347,14 @@ impl Calls {
         self.queue.len()
     }
 
+    /// Gives back the room that a crowd took, if no call is left of it.
+    pub(super) fn tidy(&mut self) {
+        self.table.tidy();
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
@@ -360,7 +369,7 @@ impl Calls {
     }
 
     fn remove(&mut self, id: CallId) -> Option<Entry> {
-        let entry = self.table.remove(&id)?;
+        let entry = self.table.remove(id)?;
         if let State::Receiving { assembly, .. } = &entry.state {
             self.assembling = self.assembling.saturating_sub(assembly.len());
         }

@@ -22,7 +22,7 @@ use super::transmit::Transmit;
 use crate::error::{Code, Error, Executed};
 use crate::limits::Limits;
 use crate::wire::{
-    Answer, Cut, Decoder, Frame, Hello, MAGIC, Outcome, Reply, RequestHead, VERSIONS,
+    Answer, Cut, Decoder, Frame, Hello, MAGIC, Outcome, Reply, RequestHead, VERSIONS, kind,
 };
 
 /// One side of one connection.
@@ -77,6 +77,9 @@ pub(crate) struct Connection {
     /// Why the connection ended, once it has.
     ended: Option<Fault>,
 }
+
+/// Places for events that a connection at rest keeps.
+const EVENTS_IDLE: usize = 4;
 
 /// What [`Connection::handle_input`] took off the front. The two that nearly all frames lead to are
 /// handed out at once, with their payloads where they were read; the rest is told by events.
@@ -168,13 +171,14 @@ impl Connection {
         }
         self.keepalive.heard(now);
         let taken = match self.decoder.next(input) {
-            Ok(Some(Cut::Request(request))) => self.handle_request(now, request),
-            Ok(Some(Cut::Response {
-                id,
-                outcome,
-                payload,
-                more,
-            })) => self.handle_response(now, CallId(id), outcome, payload, more),
+            Ok(Some(Cut::Whole { header, body })) => match header.kind {
+                kind::REQUEST => self.handle_request(now, header, body),
+                kind::RESPONSE => self.handle_response(now, header, body),
+                _ => Frame::parse(header, body)
+                    .map_err(Fault::from)
+                    .and_then(|frame| self.handle_frame(now, frame))
+                    .map(|()| Taken::Frame),
+            },
             Ok(Some(Cut::Piece {
                 id,
                 bytes,
@@ -183,7 +187,6 @@ impl Connection {
             })) => self
                 .handle_piece(now, CallId(id), bytes, more, callee)
                 .map(|()| Taken::Frame),
-            Ok(Some(Cut::Frame(frame))) => self.handle_frame(now, frame).map(|()| Taken::Frame),
             Ok(None) => return Taken::Nothing,
             Err(malformed) => Err(malformed.into()),
         };
@@ -467,6 +470,12 @@ impl Connection {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Gives back the room that a crowd of calls took, if none is left of it.
+    pub(crate) fn tidy(&mut self) {
+        self.calls.tidy();
+        self.events.shrink_to(EVENTS_IDLE);
     }
 
     /// Takes the buffer that small frames are written to, if none waits in it. An idle connection

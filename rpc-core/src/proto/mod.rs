@@ -28,6 +28,7 @@ mod keepalive;
 mod outbox;
 mod served;
 mod transmit;
+mod window;
 
 #[cfg(test)]
 mod tests;

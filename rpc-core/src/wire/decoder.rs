@@ -1,8 +1,9 @@
 //! Cuts a stream of bytes into frames.
 
+#[cfg(test)]
+use super::Frame;
 use super::header::{Header, flag, kind};
-use super::reply::Outcome;
-use super::{BODY_MAX, Frame, MAGIC, Malformed, PREAMBLE_MAX, Reader, Reply, RequestHead};
+use super::{BODY_MAX, MAGIC, Malformed, PREAMBLE_MAX};
 
 /// An incremental decoder: bytes go in as they arrive, frames come out as soon as they are whole, and
 /// the body of a chunk in whatever pieces it arrives.
@@ -20,15 +21,8 @@ pub(crate) struct Decoder {
 /// What was cut off the stream.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Cut<'a> {
-    /// A call begins.
-    Request(Request<'a>),
-    /// A call ends, and the method has run.
-    Response {
-        id: u64,
-        outcome: Outcome,
-        payload: &'a [u8],
-        more: bool,
-    },
+    /// A frame with its body where it was read.
+    Whole { header: Header, body: &'a [u8] },
     /// Bytes of a message that travels in chunks: a chunk, or as much of one as has arrived. They
     /// are not copied here, because there are many of them.
     Piece {
@@ -38,18 +32,6 @@ pub(crate) enum Cut<'a> {
         more: bool,
         callee: bool,
     },
-    /// Anything else.
-    Frame(Frame),
-}
-
-/// The beginning of a call, with its payload where it was read.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Request<'a> {
-    pub(crate) id: u64,
-    pub(crate) head: RequestHead,
-    pub(crate) payload: &'a [u8],
-    pub(crate) more: bool,
-    pub(crate) stream: bool,
 }
 
 /// A chunk whose header was seen.
@@ -114,7 +96,7 @@ impl Decoder {
             return Ok(None);
         };
         *input = behind;
-        cut(header, body).map(Some)
+        Ok(Some(Cut::Whole { header, body }))
     }
 
     /// As much of a chunk as has arrived.
@@ -152,65 +134,12 @@ impl Decoder {
     }
 }
 
-/// A whole frame. Of the two kinds that nearly all are the payload is not copied.
-#[inline]
-fn cut(header: Header, body: &[u8]) -> Result<Cut<'_>, Malformed> {
-    let more = header.flags & flag::MORE != 0;
-    match header.kind {
-        kind::REQUEST => {
-            header.check()?;
-            let mut body = Reader::new(header.kind, body);
-            let head = RequestHead::parse(&mut body, header.flags & flag::METADATA != 0)?;
-            Ok(Cut::Request(Request {
-                id: header.id,
-                head,
-                payload: body.rest(),
-                more,
-                stream: header.flags & flag::STREAM != 0,
-            }))
-        }
-        kind::RESPONSE => {
-            header.check()?;
-            match body.split_first() {
-                Some((&outcome, payload)) if outcome != Reply::FAILURE => Ok(Cut::Response {
-                    id: header.id,
-                    outcome: Outcome::parse(header.kind, outcome)?,
-                    payload,
-                    more,
-                }),
-                _ => Frame::parse(header, body).map(Cut::Frame),
-            }
-        }
-        _ => Frame::parse(header, body).map(Cut::Frame),
-    }
-}
-
 /// For tests: the frame, in which a piece stands as a chunk of its own.
-#[cfg(test)]
-use super::Payload;
-
 #[cfg(test)]
 impl Cut<'_> {
     pub(crate) fn into_frame(self) -> Frame {
         match self {
-            Self::Frame(frame) => frame,
-            Self::Request(request) => Frame::Request {
-                id: request.id,
-                head: request.head,
-                payload: Payload::copy_from_slice(request.payload),
-                more: request.more,
-                stream: request.stream,
-            },
-            Self::Response {
-                id,
-                outcome,
-                payload,
-                more,
-            } => Frame::Response {
-                id,
-                reply: outcome.reply(Payload::copy_from_slice(payload)),
-                more,
-            },
+            Self::Whole { header, body } => Frame::parse(header, body).unwrap(),
             Self::Piece {
                 id,
                 bytes,

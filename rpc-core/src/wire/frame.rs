@@ -18,9 +18,7 @@ pub(crate) enum Frame {
     Answer(Answer),
     /// Third leg: the client has heard the answer.
     Ready,
-    /// A call begins. The decoder hands it out with its payload where it was read, and the protocol
-    /// writes it from its parts, so that it is a frame in tests alone.
-    #[cfg_attr(not(test), expect(dead_code))]
+    /// A call begins.
     Request {
         id: u64,
         head: RequestHead,
@@ -79,7 +77,7 @@ pub(crate) struct RequestHead {
 }
 
 impl Frame {
-    /// Reads the body that belongs to `header`; requests and chunks are read by the decoder.
+    /// Reads the body that belongs to `header`; chunks are read by the decoder.
     pub(crate) fn parse(header: Header, body: &[u8]) -> Result<Self, Malformed> {
         header.check()?;
         let Header {
@@ -92,6 +90,13 @@ impl Frame {
             kind::HELLO => Hello::parse(body).map(Self::Hello),
             kind::ANSWER => Answer::parse(body).map(Self::Answer),
             kind::READY => body.end().map(|()| Self::Ready),
+            kind::REQUEST => Ok(Self::Request {
+                id,
+                head: RequestHead::parse(&mut body, flags & flag::METADATA != 0)?,
+                payload: body.payload(),
+                more,
+                stream: flags & flag::STREAM != 0,
+            }),
             kind::RESPONSE => Ok(Self::Response {
                 id,
                 reply: Reply::parse(body)?,
@@ -212,7 +217,7 @@ impl RequestHead {
 
     /// Reads it off the front of a body.
     #[inline]
-    pub(super) fn parse(body: &mut Reader<'_>, has_metadata: bool) -> Result<Self, Malformed> {
+    pub(crate) fn parse(body: &mut Reader<'_>, has_metadata: bool) -> Result<Self, Malformed> {
         Ok(Self {
             method: body.u64("no method")?,
             fingerprint: body.u64("no fingerprint")?,

@@ -36,12 +36,13 @@ mod text;
 #[cfg(test)]
 mod vectors;
 
-pub(crate) use decoder::{Cut, Decoder, Request};
+pub(crate) use decoder::{Cut, Decoder};
 pub(crate) use frame::{Frame, RequestHead, put_request, put_response};
 /// Bytes before the body of every frame.
-pub(crate) const HEADER_LEN: usize = header::Header::LEN;
+pub(crate) const HEADER_LEN: usize = Header::LEN;
 
 pub(crate) use handshake::{Answer, Hello, Parameters};
+pub(crate) use header::{Header, flag, kind};
 pub use metadata::Metadata;
 pub use payload::Payload;
 pub(crate) use reader::Reader;

@@ -34,15 +34,13 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// What stands first in the body of a response; `None` if it is a failure, or nothing known.
     #[inline]
-    pub(super) fn parse(kind: u8, byte: u8) -> Result<Self, Malformed> {
+    pub(crate) fn parse(byte: u8) -> Option<Self> {
         match byte {
-            Reply::VALUE => Ok(Self::Value),
-            Reply::SERVICE_ERROR => Ok(Self::ServiceError),
-            _ => Err(Malformed::Body {
-                kind,
-                what: "unknown outcome",
-            }),
+            Reply::VALUE => Some(Self::Value),
+            Reply::SERVICE_ERROR => Some(Self::ServiceError),
+            _ => None,
         }
     }
 
@@ -57,9 +55,9 @@ impl Outcome {
 }
 
 impl Reply {
-    pub(super) const VALUE: u8 = 0;
-    pub(super) const SERVICE_ERROR: u8 = 1;
-    pub(super) const FAILURE: u8 = 2;
+    const VALUE: u8 = 0;
+    const SERVICE_ERROR: u8 = 1;
+    const FAILURE: u8 = 2;
 
     /// The longest details of a failure: 32 KiB, because a failure travels in one frame.
     const DETAILS_MAX: usize = 32 * 1024;

@@ -11,24 +11,34 @@ use crate::proto::event::Event;
 use crate::proto::fault::Fault;
 use crate::proto::handshake::{Handshake, MANDATORY_CODEC};
 use crate::proto::id::CallId;
-use crate::wire::{BODY_MAX, Frame, HEADER_LEN, Outcome, PREAMBLE_MAX, Reply, RequestHead};
+use crate::wire::{
+    BODY_MAX, Frame, HEADER_LEN, Header, Outcome, PREAMBLE_MAX, Reply, RequestHead, flag,
+};
 
 /// The most calls that may travel with hello. They are run before the server knows that it can be
 /// heard, so they are few.
 const EARLY_CALLS_MAX: usize = 16;
 
 impl Connection {
-    /// The first frame of a reply with a payload; of all there is where that is the whole reply.
+    /// The first frame of a reply, and nearly always the last.
     #[inline]
     pub(super) fn handle_response<'a>(
         &mut self,
         now: Instant,
-        id: CallId,
-        outcome: Outcome,
-        payload: &'a [u8],
-        more: bool,
+        header: Header,
+        body: &'a [u8],
     ) -> Result<Taken<'a>, Fault> {
+        header.check()?;
         self.handshaken()?;
+        let id = CallId(header.id);
+        let more = header.flags & flag::MORE != 0;
+        let first = body.split_first();
+        let ran = first.and_then(|(&byte, payload)| Some((Outcome::parse(byte)?, payload)));
+        let Some((outcome, payload)) = ran else {
+            return self
+                .handle_failure(now, header, body)
+                .map(|()| Taken::Frame);
+        };
         let bounds = Bounds::new(&self.limits);
         match self.calls.response(id, outcome, payload, more, bounds) {
             calls::Arrival::Whole { token } => {
@@ -43,6 +53,23 @@ impl Connection {
                 })
             }
             arrival => self.handle_reply(now, id, arrival).map(|()| Taken::Frame),
+        }
+    }
+
+    #[cold]
+    fn handle_failure(&mut self, now: Instant, header: Header, body: &[u8]) -> Result<(), Fault> {
+        let Frame::Response { id, reply, .. } = Frame::parse(header, body)? else {
+            return Ok(());
+        };
+        let id = CallId(id);
+        match self.calls.failure(id) {
+            calls::Arrival::Whole { token } => {
+                self.outbox.forget(id, false);
+                self.events.push_back(Event::Response { token, reply });
+                self.send_calls(now);
+                Ok(())
+            }
+            arrival => self.handle_reply(now, id, arrival),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Connection;
 use crate::error::{Code, Error, Executed};
 use crate::proto::assembly::Bounds;
-use crate::proto::calls::{self, Progress};
+use crate::proto::calls::Progress;
 use crate::proto::event::Event;
 use crate::proto::fault::Fault;
 use crate::proto::handshake::Handshake;
@@ -38,24 +38,12 @@ impl Connection {
             (_, Frame::Hello(_) | Frame::Answer(_) | Frame::Ready) => Err(Fault::Violation(
                 "a frame of the handshake after the handshake",
             )),
-            (_, frame) => self.handle_established(now, frame),
+            (_, frame) => self.handle_established(frame),
         }
     }
 
-    pub(super) fn handle_established(&mut self, now: Instant, frame: Frame) -> Result<(), Fault> {
+    pub(super) fn handle_established(&mut self, frame: Frame) -> Result<(), Fault> {
         match frame {
-            Frame::Response { id, reply, .. } => {
-                let id = CallId(id);
-                match self.calls.failure(id) {
-                    calls::Arrival::Whole { token } => {
-                        self.outbox.forget(id, false);
-                        self.events.push_back(Event::Response { token, reply });
-                        self.send_calls(now);
-                        Ok(())
-                    }
-                    arrival => self.handle_reply(now, id, arrival),
-                }
-            }
             Frame::Cancel { id } => {
                 let id = CallId(id);
                 if id.0 > self.served.last() {
@@ -91,8 +79,8 @@ impl Connection {
                 self.handle_go_away(last_id, code, text);
                 Ok(())
             }
-            // The first two do not come as frames, and the handshake is over.
-            Frame::Request { .. } | Frame::Chunk { .. } => Ok(()),
+            // These do not come here, and the handshake is over.
+            Frame::Request { .. } | Frame::Response { .. } | Frame::Chunk { .. } => Ok(()),
             Frame::Hello(_) | Frame::Answer(_) | Frame::Ready => Ok(()),
         }
     }

@@ -9,22 +9,23 @@ use crate::proto::event::Event;
 use crate::proto::fault::Fault;
 use crate::proto::id::CallId;
 use crate::proto::served::{self, Complete, Stopped};
-use crate::wire::{BODY_MAX, Frame, Payload, Reply, Request};
+use crate::wire::{BODY_MAX, Frame, Header, Payload, Reader, Reply, RequestHead, flag};
 
 impl Connection {
     pub(super) fn handle_request<'a>(
         &mut self,
         now: Instant,
-        request: Request<'a>,
+        header: Header,
+        body: &'a [u8],
     ) -> Result<Taken<'a>, Fault> {
+        header.check()?;
         self.handshaken()?;
-        let Request {
-            id,
-            head,
-            payload,
-            more,
-            stream,
-        } = request;
+        let Header { flags, id, .. } = header;
+        let mut body = Reader::new(header.kind, body);
+        let head = RequestHead::parse(&mut body, flags & flag::METADATA != 0)?;
+        let payload = body.rest();
+        let more = flags & flag::MORE != 0;
+        let stream = flags & flag::STREAM != 0;
         let id = CallId(id);
         if !self.served.admit(id) {
             return Err(Fault::Violation(
