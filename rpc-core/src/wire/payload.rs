@@ -10,17 +10,26 @@ use bytes::Bytes;
 ///
 /// Most calls carry a few bytes. Held in place they cost neither an allocation nor a reference
 /// count, and whoever keeps them keeps nothing of the buffer that they were read into.
+///
+/// The bytes in place stand first and aligned, and are written in the pieces in which the whole is
+/// moved from then on: a processor that must read what lies across two writes not yet done waits for
+/// both, and with each move of a payload that was a good part of the time of a call.
 #[derive(Clone)]
-pub struct Payload(Place);
+#[repr(C, align(16))]
+pub struct Payload {
+    here: [u8; HERE],
+    place: Place,
+}
 
 #[derive(Clone)]
 enum Place {
-    Here { length: u8, bytes: [u8; HERE] },
+    /// So many bytes in place.
+    Here(u8),
     There(Bytes),
 }
 
 /// The most bytes that are held in place: with it the whole is 64 bytes, one line of the cache.
-const HERE: usize = 62;
+const HERE: usize = 32;
 
 /// A buffer up to this size is kept for the next payload of its thread. A larger one becomes the
 /// payload: by then an allocation costs less than a copy.
@@ -35,17 +44,15 @@ impl Payload {
     /// A payload of its own bytes, equal to `bytes`.
     #[inline]
     pub fn copy_from_slice(bytes: &[u8]) -> Self {
-        match u8::try_from(bytes.len()) {
+        let mut here = [0; HERE];
+        let place = match u8::try_from(bytes.len()) {
             Ok(length) if bytes.len() <= HERE => {
-                let mut here = [0; HERE];
                 copy(bytes, &mut here);
-                Self(Place::Here {
-                    length,
-                    bytes: here,
-                })
+                Place::Here(length)
             }
-            _ => Self(Place::There(Bytes::copy_from_slice(bytes))),
-        }
+            _ => Place::There(Bytes::copy_from_slice(bytes)),
+        };
+        Self { here, place }
     }
 
     /// What `write` appends to the empty buffer that it is given.
@@ -80,10 +87,10 @@ impl Payload {
         if at >= self.len() {
             return Bytes::new();
         }
-        match &mut self.0 {
+        match &mut self.place {
             Place::There(bytes) => bytes.split_off(at),
-            Place::Here { length, bytes } => {
-                let rest = bytes.get(at..usize::from(*length)).unwrap_or_default();
+            Place::Here(length) => {
+                let rest = self.here.get(at..usize::from(*length)).unwrap_or_default();
                 let rest = Bytes::copy_from_slice(rest);
                 *length = u8::try_from(at).unwrap_or(*length);
                 rest
@@ -94,33 +101,39 @@ impl Payload {
     /// The buffer, where the bytes are in one that can be shared.
     #[inline]
     pub(crate) fn shared(&self) -> Option<&Bytes> {
-        match &self.0 {
+        match &self.place {
             Place::There(bytes) => Some(bytes),
-            Place::Here { .. } => None,
+            Place::Here(_) => None,
         }
     }
 
     /// The bytes in a buffer that can be shared; those held in place are copied into one.
     pub fn into_bytes(self) -> Bytes {
-        match self.0 {
+        match self.place {
             Place::There(bytes) => bytes,
-            Place::Here { .. } => Bytes::copy_from_slice(&self),
+            Place::Here(_) => Bytes::copy_from_slice(&self),
         }
     }
 }
 
-/// Copies few bytes: eight at a time, which for so few costs less than to call the general copy.
+/// Copies few bytes, sixteen at a time.
 #[inline]
 fn copy(from: &[u8], to: &mut [u8; HERE]) {
-    let mut words = from.chunks_exact(8);
-    let mut places = to.chunks_exact_mut(8);
-    for (word, place) in words.by_ref().zip(places.by_ref()) {
-        place.copy_from_slice(word);
+    let mut pieces = from.chunks_exact(16);
+    let mut places = to.chunks_exact_mut(16);
+    for (piece, place) in pieces.by_ref().zip(places.by_ref()) {
+        place.copy_from_slice(piece);
     }
-    let rest = words.remainder();
+    let rest = pieces.remainder();
     let at = from.len().saturating_sub(rest.len());
-    for (byte, place) in rest.iter().zip(to.iter_mut().skip(at)) {
-        *place = *byte;
+    if !rest.is_empty() {
+        let mut last = [0; 16];
+        for (byte, place) in rest.iter().zip(&mut last) {
+            *place = *byte;
+        }
+        if let Some(place) = to.get_mut(at..at.saturating_add(16)) {
+            place.copy_from_slice(&last);
+        }
     }
 }
 
@@ -129,8 +142,8 @@ impl Deref for Payload {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        match &self.0 {
-            Place::Here { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or_default(),
+        match &self.place {
+            Place::Here(length) => self.here.get(..usize::from(*length)).unwrap_or_default(),
             Place::There(bytes) => bytes,
         }
     }
@@ -138,13 +151,19 @@ impl Deref for Payload {
 
 impl Default for Payload {
     fn default() -> Self {
-        Self(Place::There(Bytes::new()))
+        Self {
+            here: [0; HERE],
+            place: Place::Here(0),
+        }
     }
 }
 
 impl From<Bytes> for Payload {
     fn from(bytes: Bytes) -> Self {
-        Self(Place::There(bytes))
+        Self {
+            here: [0; HERE],
+            place: Place::There(bytes),
+        }
     }
 }
 
