@@ -1,0 +1,23 @@
+//! Measures this framework beside its peers: the same calls, in one interleaved run, between two
+//! processes, with every answer checked. `benches/README.md` says what the rows mean.
+
+use std::process::ExitCode;
+
+mod cli;
+mod client;
+mod control;
+mod load;
+mod metric;
+mod mode;
+mod peers;
+mod process;
+mod report;
+mod round;
+mod rows;
+mod server;
+mod socket;
+mod stats;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,0 +1,37 @@
+//! What is read off a measured point.
+
+use serde::{Deserialize, Serialize};
+
+/// A figure with its unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Metric {
+    /// Calls answered in a second.
+    CallsPerSecond,
+    /// The median of how long a call takes.
+    P50Micros,
+    /// What 99 of 100 calls stay below.
+    P99Micros,
+    /// CPU time of both processes for one call, in user space and in the kernel.
+    CpuMicros,
+    /// Payload echoed in a second; each byte crosses twice and is counted once.
+    MegabytesPerSecond,
+}
+
+impl Metric {
+    /// For the table.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::CallsPerSecond => "calls/s",
+            Self::P50Micros => "p50 us",
+            Self::P99Micros => "p99 us",
+            Self::CpuMicros => "cpu us/call, both",
+            Self::MegabytesPerSecond => "MB/s",
+        }
+    }
+
+    /// Whether more is better.
+    pub(crate) fn is_rate(self) -> bool {
+        matches!(self, Self::CallsPerSecond | Self::MegabytesPerSecond)
+    }
+}

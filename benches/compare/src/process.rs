@@ -1,0 +1,129 @@
+//! Child processes: this program again, with another task. Each is ended through its own handle, and
+//! ends by itself when this process has gone, because its standard input ends then.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child as Process, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+use std::{env, hint, thread};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::control::{self, Said};
+
+/// A child that is talked to in lines.
+pub(crate) struct Child {
+    process: Process,
+    input: ChildStdin,
+    lines: Receiver<String>,
+}
+
+impl Child {
+    /// Starts this program with a task.
+    pub(crate) fn start(arguments: &[String]) -> Result<Self, String> {
+        let program = env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = Command::new(program);
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Result<Self, String> {
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let program = command.get_program().to_owned();
+        let started = command.spawn();
+        let mut process = started.map_err(|error| format!("{program:?}: {error}"))?;
+        let (input, output) = (process.stdin.take(), process.stdout.take());
+        let (Some(input), Some(output)) = (input, output) else {
+            return Err("a child has no pipes".into());
+        };
+        // A child says a few lines in its life; one that says more waits.
+        let (sender, lines) = sync_channel(4);
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self {
+            process,
+            input,
+            lines,
+        })
+    }
+
+    /// The next thing it says.
+    pub(crate) fn hear(&self, until: Instant) -> Result<Said, String> {
+        let left = until.saturating_duration_since(Instant::now());
+        match self.lines.recv_timeout(left) {
+            Ok(line) => control::parse(&line),
+            Err(RecvTimeoutError::Timeout) => Err("it does not come to an end".into()),
+            Err(RecvTimeoutError::Disconnected) => Err("it has failed, see above".into()),
+        }
+    }
+
+    /// Says a thing to it.
+    pub(crate) fn say(&mut self, said: &Said) -> Result<(), String> {
+        let line = serde_json::to_string(said).map_err(|error| error.to_string())?;
+        writeln!(self.input, "{line}").map_err(|error| format!("the process has gone: {error}"))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // An error means that it has ended by itself.
+        let _ended = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+/// Processes that keep CPUs from halting, without taking time from anybody who wants it: they run
+/// under `SCHED_IDLE`. Ended on drop.
+pub(crate) struct Spinners(#[expect(dead_code, reason = "held to be dropped")] Vec<Child>);
+
+impl Spinners {
+    /// Starts one for each CPU.
+    pub(crate) fn start(cpus: &[usize]) -> Result<Self, String> {
+        let program = env::current_exe().map_err(|error| error.to_string())?;
+        let start = |cpu: &usize| {
+            let mut command = Command::new("chrt");
+            command.args(["--idle", "0"]).arg(&program);
+            command.args(["spinner", &cpu.to_string()]);
+            Child::spawn(command)
+        };
+        cpus.iter().map(start).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Spins on a CPU until the parent has gone.
+pub(crate) fn spin(cpu: usize) -> Result<(), String> {
+    prepare(Some(cpu))?;
+    thread::spawn(|| {
+        while let Ok(Some(_)) = control::hear() {}
+        std::process::exit(0);
+    });
+    loop {
+        hint::spin_loop();
+    }
+}
+
+/// Takes the CPU that this process is to run on, and as many descriptors as it may have.
+pub(crate) fn prepare(cpu: Option<usize>) -> Result<(), String> {
+    if let Some(cpu) = cpu {
+        let mut set = CpuSet::new();
+        set.set(cpu);
+        sched_setaffinity(None, &set).map_err(|error| format!("cpu {cpu}: {error}"))?;
+    }
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, raised).map_err(|error| format!("descriptors: {error}"))
+}
+
+/// When a child that measures for so long has hung up.
+pub(crate) fn patience(seconds: f64) -> Instant {
+    Instant::now() + Duration::from_secs_f64(30.0 + 10.0 * seconds)
+}
