@@ -12,7 +12,7 @@ use crate::metric::Metric;
 use crate::mode::Mode;
 use crate::peers::ceiling::Window;
 use crate::peers::raw::PingPong;
-use crate::peers::{Caller, Peer, Place, with_framework};
+use crate::peers::{Caller, Peer, Place, with_callers};
 use crate::rows::{Row, Work};
 use crate::{process, stats};
 
@@ -56,9 +56,9 @@ async fn measure(
     seconds: f64,
 ) -> Result<BTreeMap<Metric, f64>, String> {
     match peer {
-        Peer::Ceiling => load_twice(&mut Window::connect(place).await, row.work, seconds).await,
+        Peer::Window => load_twice(&mut Window::connect(place).await, row.work, seconds).await,
         Peer::Raw => load_twice(&mut PingPong::connect(place).await, row.work, seconds).await,
-        framework => with_framework!(framework, peer => {
+        callers => with_callers!(callers, peer => {
             load_twice(&mut Callers(peer::connect(place).await), row.work, seconds).await
         }),
     }

@@ -6,7 +6,7 @@ use tokio::task::LocalSet;
 
 use crate::control::{self, Said, Usage};
 use crate::mode::Mode;
-use crate::peers::{Peer, Place, ceiling, raw, with_framework};
+use crate::peers::{Peer, Place, ceiling, raw, with_callers};
 use crate::process;
 
 /// What the process is told to do.
@@ -41,8 +41,8 @@ pub(crate) fn run(task: Task) -> Result<(), String> {
 async fn serve(peer: Peer, place: Place) -> ! {
     let ready = |place| control::say(&Said::Ready(place)).expect("the parent listens");
     match peer {
-        Peer::Ceiling => match ceiling::serve(place, ready).await {},
+        Peer::Window => match ceiling::serve(place, ready).await {},
         Peer::Raw => match raw::serve(place, ready).await {},
-        framework => with_framework!(framework, peer => match peer::serve(place, ready).await {}),
+        callers => with_callers!(callers, peer => match peer::serve(place, ready).await {}),
     }
 }

@@ -39,8 +39,11 @@ pub(crate) trait Caller: Clone + Send + Sync + 'static {
 pub(crate) enum Peer {
     /// This framework.
     Ours,
-    /// A hand-written pipelined protocol without codec and handlers: the practical limit.
+    /// A protocol written by hand, without codec and handlers, with a future for each call: the
+    /// practical limit of whoever offers an `async fn`.
     Ceiling,
+    /// The same protocol without tasks and futures: the limit of whoever offers none.
+    Window,
     /// tokio alone: one message of fixed size forth and back.
     Raw,
     /// tarpc 0.38 over its own serde transport with bincode.
@@ -49,13 +52,20 @@ pub(crate) enum Peer {
 
 impl Peer {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: &[Self] = &[Self::Ours, Self::Ceiling, Self::Raw, Self::Tarpc];
+    pub(crate) const ALL: &[Self] = &[
+        Self::Ours,
+        Self::Ceiling,
+        Self::Window,
+        Self::Raw,
+        Self::Tarpc,
+    ];
 
     /// As on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
             Self::Ceiling => "ceiling",
+            Self::Window => "window",
             Self::Raw => "raw",
             Self::Tarpc => "tarpc",
         }
@@ -63,28 +73,32 @@ impl Peer {
 
     /// Whether it is a framework that somebody could use instead.
     pub(crate) fn is_rival(self) -> bool {
-        !matches!(self, Self::Ours | Self::Ceiling | Self::Raw)
+        !matches!(self, Self::Ours | Self::Ceiling | Self::Window | Self::Raw)
     }
 }
 
-/// Runs an expression with the module of the framework that `$peer` names as `$module`. The
-/// references, which are no frameworks, are dealt with before.
-macro_rules! with_framework {
+/// Runs an expression with the module that `$peer` names as `$module`. Those that take no callers
+/// are dealt with before.
+macro_rules! with_callers {
     ($peer:expr, $module:ident => $body:expr) => {
         match $peer {
             $crate::peers::Peer::Ours => {
                 use $crate::peers::ours as $module;
                 $body
             }
+            $crate::peers::Peer::Ceiling => {
+                use $crate::peers::ceiling::calls as $module;
+                $body
+            }
             $crate::peers::Peer::Tarpc => {
                 use $crate::peers::tarpc as $module;
                 $body
             }
-            peer @ ($crate::peers::Peer::Ceiling | $crate::peers::Peer::Raw) => {
-                unreachable!("{} is a reference", peer.name())
+            peer @ ($crate::peers::Peer::Window | $crate::peers::Peer::Raw) => {
+                unreachable!("{} takes no callers", peer.name())
             }
         }
     };
 }
 
-pub(crate) use with_framework;
+pub(crate) use with_callers;

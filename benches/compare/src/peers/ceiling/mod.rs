@@ -1,7 +1,11 @@
 //! The practical limit: a protocol written by hand for nothing but these rows. A header of 16 bytes
 //! and a body; no codec; the server answers in its read loop, without handlers and tasks; all that a
-//! read brought is answered with one write; the client is a window of slots without a task or a
-//! future for each call. Large bodies travel whole, in buffers that are used again.
+//! read brought is answered with one write. Large bodies travel whole, in buffers that are used
+//! again.
+//!
+//! There are two clients. [`calls`] has a future for each call and is loaded by the same tasks as
+//! the peers: that is the ceiling. [`Window`] has neither, only slots: the difference between the
+//! two is what no client with an `async fn` for a method can save.
 //!
 //! It has no deadlines, no cancellation, no limits and no errors. Nothing that has them can be
 //! expected to reach it; the question is how near one comes.
@@ -12,6 +16,7 @@ use self::wire::{Frame, Handler, Header, Output, Wire};
 use super::Place;
 use crate::socket;
 
+pub(crate) mod calls;
 mod window;
 mod wire;
 

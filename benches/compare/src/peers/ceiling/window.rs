@@ -1,5 +1,5 @@
-//! The client of the ceiling: N slots, each of which sends its next request as soon as its answer
-//! has come and was right.
+//! The client without tasks and futures: N slots, each of which sends its next request as soon as
+//! its answer has come and was right.
 
 use std::time::{Duration, Instant};
 

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -106,7 +107,8 @@ impl Wire {
         poll_fn(|cx| self.poll_step(cx, handler)).await
     }
 
-    fn poll_step(
+    /// As [`step`](Self::step).
+    pub(super) fn poll_step(
         &mut self,
         cx: &mut Context<'_>,
         handler: &mut impl Handler,
@@ -220,9 +222,33 @@ impl Output {
         let at = self.tail.len() - HEADER + 4;
         self.tail[at..at + 4].copy_from_slice(&len);
         let next = self.free_tails.pop().unwrap_or_default();
-        self.segments
-            .push_back(std::mem::replace(&mut self.tail, next));
+        self.segments.push_back(mem::replace(&mut self.tail, next));
         self.segments.push_back(body);
+    }
+
+    /// Whether all is written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.unwritten == 0
+    }
+
+    /// Moves all of another one, of which nothing is written, behind what is here.
+    pub(super) fn append(&mut self, other: &mut Self) {
+        if other.is_empty() {
+            return;
+        }
+        self.unwritten += mem::take(&mut other.unwritten);
+        if !other.segments.is_empty() && !self.tail.is_empty() {
+            let next = self.free_tails.pop().unwrap_or_default();
+            self.segments.push_back(mem::replace(&mut self.tail, next));
+        }
+        self.segments.append(&mut other.segments);
+        if self.tail.is_empty() {
+            mem::swap(&mut self.tail, &mut other.tail);
+        } else {
+            self.tail.append(&mut other.tail);
+        }
+        // What was used up here is needed there.
+        mem::swap(&mut self.free_tails, &mut other.free_tails);
     }
 
     /// A large buffer of exactly this length, used before if possible.
