@@ -12,6 +12,7 @@ use crate::peers::Peer;
 use crate::report::Report;
 use crate::round::{Plan, Transport};
 use crate::rows::Row;
+use crate::task::Task;
 use crate::{client, process, round, server};
 
 #[derive(Parser)]
@@ -32,9 +33,9 @@ enum Command {
         file: PathBuf,
     },
     #[command(hide = true)]
-    Server(server::Task),
+    Server { task: String },
     #[command(hide = true)]
-    Client(client::Task),
+    Client { task: String },
     #[command(hide = true)]
     Spinner { cpu: usize },
 }
@@ -73,8 +74,8 @@ pub(crate) fn run() -> ExitCode {
     let outcome = match cli.command {
         None => measure(cli.run),
         Some(Command::Table { file }) => read(&file).map(|report| print!("{}", report.table())),
-        Some(Command::Server(task)) => server::run(task),
-        Some(Command::Client(task)) => client::run(task),
+        Some(Command::Server { task }) => Task::parse(&task).and_then(server::run),
+        Some(Command::Client { task }) => Task::parse(&task).and_then(client::run),
         Some(Command::Spinner { cpu }) => process::spin(cpu),
     };
     match outcome {

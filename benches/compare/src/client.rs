@@ -9,57 +9,73 @@ use tokio::task::LocalSet;
 use crate::control::{self, Said, Usage};
 use crate::load::{self, Tally};
 use crate::metric::Metric;
-use crate::mode::Mode;
-use crate::peers::ceiling::Window;
+use crate::peers::ceiling::{Window, calls};
+use crate::peers::ours::growth;
 use crate::peers::raw::PingPong;
 use crate::peers::{Caller, Peer, Place, with_callers};
-use crate::rows::{Row, Work};
-use crate::{process, stats};
+use crate::rows::Work;
+use crate::task::Task;
+use crate::{connections, process, stats};
 
 /// A load runs this share of its time before it is measured: caches, buffers and branch predictors
 /// are as they stay then.
 const WARM_UP: f64 = 0.25;
 
-/// What the process is told to do.
-#[derive(clap::Args)]
-pub(crate) struct Task {
-    #[arg(long, value_enum)]
-    peer: Peer,
-    #[arg(long, value_enum)]
-    mode: Mode,
-    /// A [`Place`] in JSON.
-    #[arg(long)]
-    place: String,
-    #[arg(long)]
-    row: String,
-    #[arg(long)]
-    seconds: f64,
-}
-
 /// Measures, and says what came out.
 pub(crate) fn run(task: Task) -> Result<(), String> {
     process::prepare(task.mode.client_cpu())?;
-    let place: Place = serde_json::from_str(&task.place).map_err(|error| error.to_string())?;
-    let row = Row::named(&task.row).ok_or("no such row")?;
+    let row = task.row()?;
     let runtime = task.mode.runtime();
-    let measuring = measure(task.peer, &place, row, task.seconds);
+    let measuring = measure(
+        task.peer,
+        Box::leak(Box::new(task.place)),
+        row.work,
+        task.time,
+    );
     let measured = LocalSet::new().block_on(&runtime, measuring)?;
     control::say(&Said::Measured(measured))?;
     // What is still connected needs no orderly end.
     std::process::exit(0);
 }
 
+type Figures = BTreeMap<Metric, f64>;
+
+/// The place outlives everything, so that a client may hold on to it.
 async fn measure(
     peer: Peer,
-    place: &Place,
-    row: &Row,
-    seconds: f64,
-) -> Result<BTreeMap<Metric, f64>, String> {
-    match peer {
-        Peer::Window => load_twice(&mut Window::connect(place).await, row.work, seconds).await,
-        Peer::Raw => load_twice(&mut PingPong::connect(place).await, row.work, seconds).await,
-        callers => with_callers!(callers, peer => {
-            load_twice(&mut Callers(peer::connect(place).await), row.work, seconds).await
+    place: &'static Place,
+    work: Work,
+    time: Duration,
+) -> Result<Figures, String> {
+    match (peer, work) {
+        (Peer::Window, _) => loaded(&mut Window::connect(place).await, peer, work, time).await,
+        (Peer::Raw, _) => loaded(&mut PingPong::connect(place).await, peer, work, time).await,
+        (_, Work::Methods { .. }) => {
+            let caller = growth::connect_methods(place).await;
+            loaded(&mut Callers(caller), peer, work, time).await
+        }
+        (_, Work::Services { .. }) => {
+            let caller = growth::connect_services(place).await;
+            loaded(&mut Callers(caller), peer, work, time).await
+        }
+        (Peer::Ceiling, Work::Mixed { bytes }) => {
+            let caller = calls::connect_parted(place).await;
+            Ok(mixed(&caller, bytes, time).await)
+        }
+        _ => with_callers!(peer, module => match work {
+            Work::Connect => Ok(connections::connect(async || module::connect(place).await, time).await),
+            Work::Memory { connections } => {
+                connections::memory(async || module::connect(place).await, connections).await
+            }
+            Work::Idle { busy, idle } => {
+                let connect = async || module::connect(place).await;
+                Ok(connections::idle(connect, busy, idle, time).await)
+            }
+            Work::Mixed { bytes } => {
+                let bytes = bytes.min(peer.payload_max());
+                Ok(mixed(&module::connect(place).await, bytes, time).await)
+            }
+            _ => loaded(&mut Callers(module::connect(place).await), peer, work, time).await,
         }),
     }
 }
@@ -74,11 +90,11 @@ struct Callers<C>(C);
 
 impl<C: Caller> Load for Callers<C> {
     async fn add(&mut self, in_flight: usize, time: Duration) -> Tally {
-        load::add(&self.0, in_flight, time).await
+        load::add(load::crew(&self.0, in_flight), time).await
     }
 
     async fn echo(&mut self, bytes: usize, in_flight: usize, time: Duration) -> Tally {
-        load::echo(&self.0, bytes, in_flight, time).await
+        load::echo(load::crew(&self.0, in_flight), bytes, time).await
     }
 }
 
@@ -103,31 +119,33 @@ impl Load for PingPong {
 }
 
 /// Loads once to warm up and once to measure, with the CPU time of both processes around it.
-async fn load_twice(
+async fn loaded(
     load: &mut impl Load,
+    peer: Peer,
     work: Work,
-    seconds: f64,
-) -> Result<BTreeMap<Metric, f64>, String> {
-    let (warm_up, time) = (
-        Duration::from_secs_f64(seconds * WARM_UP),
-        Duration::from_secs_f64(seconds),
-    );
-    load_once(load, work, warm_up).await;
+    time: Duration,
+) -> Result<Figures, String> {
+    let work = match work {
+        Work::Echo { bytes, in_flight } => {
+            let bytes = bytes.min(peer.payload_max());
+            Work::Echo { bytes, in_flight }
+        }
+        work => work,
+    };
+    load_once(load, work, time.mul_f64(WARM_UP)).await;
+    if let Work::Syscalls { .. } = work {
+        return counted(load, work, time).await;
+    }
     let before = both()?;
     let mut tally = load_once(load, work, time).await;
     let cpu = both()? - before;
 
-    let mut figures = BTreeMap::new();
+    let mut figures = latency(&mut tally);
     figures.insert(Metric::CallsPerSecond, tally.rate());
     figures.insert(
         Metric::CpuMicros,
         cpu.as_secs_f64() * 1e6 / tally.calls as f64,
     );
-    for (metric, share) in [(Metric::P50Micros, 0.5), (Metric::P99Micros, 0.99)] {
-        if let Some(nanos) = stats::quantile(&mut tally.nanos, share) {
-            figures.insert(metric, nanos as f64 / 1e3);
-        }
-    }
     if let Work::Echo { bytes, .. } = work {
         figures.insert(
             Metric::MegabytesPerSecond,
@@ -139,16 +157,55 @@ async fn load_twice(
 
 async fn load_once(load: &mut impl Load, work: Work, time: Duration) -> Tally {
     match work {
-        Work::Add { in_flight } => load.add(in_flight, time).await,
+        Work::Add { in_flight }
+        | Work::Methods { in_flight }
+        | Work::Services { in_flight }
+        | Work::Syscalls { in_flight } => load.add(in_flight, time).await,
         Work::Echo { bytes, in_flight } => load.echo(bytes, in_flight, time).await,
+        Work::Mixed { .. } | Work::Connect | Work::Memory { .. } | Work::Idle { .. } => {
+            unreachable!("no load of one kind of calls")
+        }
     }
+}
+
+/// Loads while the parent counts system calls. Counting takes time, so none is measured.
+async fn counted(load: &mut impl Load, work: Work, time: Duration) -> Result<Figures, String> {
+    let Said::Count = control::ask(&Said::Count)? else {
+        return Err("the parent does not count".into());
+    };
+    let tally = load_once(load, work, time).await;
+    let Said::Counted(syscalls) = control::ask(&Said::Stop)? else {
+        return Err("the parent has not counted".into());
+    };
+    let each = syscalls as f64 / tally.calls as f64;
+    Ok(Figures::from([(Metric::Syscalls, each)]))
+}
+
+/// Small calls beside large ones. It takes longer than other rows, because a slow peer moves few of
+/// the large ones in a second.
+async fn mixed(caller: &impl Caller, bytes: usize, time: Duration) -> Figures {
+    load::mixed(caller, bytes, time).await;
+    let (mut small, large) = load::mixed(caller, bytes, time * 2).await;
+    let mut figures = latency(&mut small);
+    figures.insert(
+        Metric::MegabytesPerSecond,
+        large.rate() * bytes as f64 / 1e6,
+    );
+    figures
+}
+
+fn latency(tally: &mut Tally) -> Figures {
+    let quantiles = [(Metric::P50Micros, 0.5), (Metric::P99Micros, 0.99)];
+    let mut figures = Figures::new();
+    for (metric, share) in quantiles {
+        if let Some(nanos) = stats::quantile(&mut tally.nanos, share) {
+            figures.insert(metric, nanos as f64 / 1e3);
+        }
+    }
+    figures
 }
 
 /// CPU time of client and server.
 fn both() -> Result<Duration, String> {
-    control::say(&Said::Usage)?;
-    let Some(Said::Used(server)) = control::hear()? else {
-        return Err("the parent did not say what the server has used up".into());
-    };
-    Ok(server.cpu + Usage::now().cpu)
+    Ok(control::server_usage()?.cpu + Usage::now().cpu)
 }

@@ -72,13 +72,18 @@ pub(crate) fn check_echo(payload: &[u8], len: usize, number: u64) {
     assert_eq!(payload.last_chunk().copied(), number, "wrong last bytes");
 }
 
-/// Adds with so many callers for so long.
-pub(crate) async fn add(caller: &impl Caller, in_flight: usize, time: Duration) -> Tally {
-    let crew = Crew::new();
-    let callers = (0..in_flight).map(|id| {
-        let (caller, stop) = (caller.clone(), crew.stop.clone());
+/// So many callers that share a connection.
+pub(crate) fn crew<C: Caller>(caller: &C, in_flight: usize) -> Vec<C> {
+    vec![caller.clone(); in_flight]
+}
+
+/// Has each of the callers add for so long, all at once.
+pub(crate) async fn add(callers: Vec<impl Caller>, time: Duration) -> Tally {
+    let in_flight = callers.len();
+    let shift = Shift::new();
+    let tasks = (0..).zip(callers).map(|(id, caller)| {
+        let stop = shift.stop.clone();
         tokio::spawn(async move {
-            let id = id as i64;
             let mut tally = Tally::default();
             while !stop.load(Ordering::Relaxed) {
                 let number = tally.calls;
@@ -90,20 +95,16 @@ pub(crate) async fn add(caller: &impl Caller, in_flight: usize, time: Duration) 
             tally
         })
     });
-    let callers = callers.collect();
-    crew.work(callers, time).await
+    let tasks = tasks.collect();
+    shift.end(tasks, time).await
 }
 
-/// Echoes so many bytes with so many callers for so long.
-pub(crate) async fn echo(
-    caller: &impl Caller,
-    bytes: usize,
-    in_flight: usize,
-    time: Duration,
-) -> Tally {
-    let crew = Crew::new();
-    let callers = (0..in_flight).map(|_| {
-        let (caller, stop) = (caller.clone(), crew.stop.clone());
+/// Has each of the callers send so many bytes round for so long, all at once.
+pub(crate) async fn echo(callers: Vec<impl Caller>, bytes: usize, time: Duration) -> Tally {
+    let in_flight = callers.len();
+    let shift = Shift::new();
+    let tasks = callers.into_iter().map(|caller| {
+        let stop = shift.stop.clone();
         tokio::spawn(async move {
             let mut tally = Tally::default();
             let mut payload = vec![0; bytes];
@@ -118,17 +119,26 @@ pub(crate) async fn echo(
             tally
         })
     });
-    let callers = callers.collect();
-    crew.work(callers, time).await
+    let tasks = tasks.collect();
+    shift.end(tasks, time).await
 }
 
-/// Callers that stop together.
-struct Crew {
+/// Adds one at a time while payloads of so many bytes go round, over one connection. The additions
+/// and the echoes.
+pub(crate) async fn mixed(caller: &impl Caller, bytes: usize, time: Duration) -> (Tally, Tally) {
+    tokio::join!(
+        add(crew(caller, 1), time),
+        echo(crew(caller, 1), bytes, time)
+    )
+}
+
+/// Tasks that stop together.
+struct Shift {
     stop: Arc<AtomicBool>,
     began: Instant,
 }
 
-impl Crew {
+impl Shift {
     fn new() -> Self {
         Self {
             stop: Arc::new(AtomicBool::new(false)),
@@ -136,12 +146,13 @@ impl Crew {
         }
     }
 
-    async fn work(self, callers: Vec<JoinHandle<Tally>>, time: Duration) -> Tally {
+    /// Tells all to stop after so long, and waits for the calls that are under way.
+    async fn end(self, tasks: Vec<JoinHandle<Tally>>, time: Duration) -> Tally {
         sleep(time).await;
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Tally::default();
-        for caller in callers {
-            all.join(caller.await.expect("no caller fails"));
+        for task in tasks {
+            all.join(task.await.expect("no caller fails"));
         }
         all.took = self.began.elapsed();
         all

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 mod cli;
 mod client;
+mod connections;
 mod control;
 mod load;
 mod metric;
@@ -17,6 +18,8 @@ mod rows;
 mod server;
 mod socket;
 mod stats;
+mod syscalls;
+mod task;
 
 fn main() -> ExitCode {
     cli::run()

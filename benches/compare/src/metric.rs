@@ -16,6 +16,18 @@ pub(crate) enum Metric {
     CpuMicros,
     /// Payload echoed in a second; each byte crosses twice and is counted once.
     MegabytesPerSecond,
+    /// System calls of both processes for one call.
+    Syscalls,
+    /// Connections made in a second, each with its first call.
+    ConnectsPerSecond,
+    /// Memory of the server for one idle connection: growth of what is resident in user space.
+    ServerKib,
+    /// The same of the client.
+    ClientKib,
+    /// What 99 of 100 calls stay below without idle connections beside them.
+    AloneP99Micros,
+    /// With idle connections, over without.
+    Growth,
 }
 
 impl Metric {
@@ -27,11 +39,20 @@ impl Metric {
             Self::P99Micros => "p99 us",
             Self::CpuMicros => "cpu us/call, both",
             Self::MegabytesPerSecond => "MB/s",
+            Self::Syscalls => "syscalls/call, both",
+            Self::ConnectsPerSecond => "connects/s",
+            Self::ServerKib => "server KiB/connection",
+            Self::ClientKib => "client KiB/connection",
+            Self::AloneP99Micros => "p99 us alone",
+            Self::Growth => "p99 beside / alone",
         }
     }
 
     /// Whether more is better.
     pub(crate) fn is_rate(self) -> bool {
-        matches!(self, Self::CallsPerSecond | Self::MegabytesPerSecond)
+        matches!(
+            self,
+            Self::CallsPerSecond | Self::MegabytesPerSecond | Self::ConnectsPerSecond
+        )
     }
 }

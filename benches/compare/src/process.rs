@@ -21,7 +21,7 @@ pub(crate) struct Child {
 
 impl Child {
     /// Starts this program with a task.
-    pub(crate) fn start(arguments: &[String]) -> Result<Self, String> {
+    pub(crate) fn start(arguments: &[&str]) -> Result<Self, String> {
         let program = env::current_exe().map_err(|error| error.to_string())?;
         let mut command = Command::new(program);
         command.args(arguments);
@@ -51,6 +51,11 @@ impl Child {
             input,
             lines,
         })
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The next thing it says.

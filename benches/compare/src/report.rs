@@ -23,6 +23,8 @@ pub(crate) struct Report {
     /// In the order of the table.
     pub(crate) points: Vec<Point>,
     pub(crate) failures: Vec<Failure>,
+    /// What was not measured, and why.
+    pub(crate) notes: Vec<String>,
 }
 
 /// All rounds of one figure.
@@ -81,6 +83,7 @@ impl Report {
             peers: plan.peers.clone(),
             points: Vec::new(),
             failures: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -135,9 +138,7 @@ impl Report {
         );
         let names: Vec<_> = self.peers.iter().map(|peer| peer.name()).collect();
         let head = ["row", "figure"].iter().chain(&names);
-        let head: Vec<_> = head
-            .chain(&["of the ceiling", "of the best peer"])
-            .collect();
+        let head: Vec<_> = head.chain(&["/ ceiling", "/ raw", "/ best peer"]).collect();
         line(&mut text, &head);
         line(&mut text, &vec!["---"; head.len()]);
         for &transport in Transport::ALL {
@@ -148,6 +149,9 @@ impl Report {
                     }
                 }
             }
+        }
+        for note in &self.notes {
+            let _infallible = writeln!(text, "\n{note}");
         }
         for failure in &self.failures {
             let _infallible = writeln!(text, "\n{failure}");
@@ -160,7 +164,7 @@ impl Report {
         let find = |peer| self.point(row.name, transport, metric, peer);
         let cell = |peer| find(peer).map_or_else(|| "-".into(), Point::cell);
         let mut cells = vec![
-            format!("{} {}: {}", transport.name(), row.name, row.title),
+            format!("{} {}", transport.name(), row.name),
             metric.label().into(),
         ];
         cells.extend(self.peers.iter().map(|&peer| cell(peer)));
@@ -177,10 +181,10 @@ impl Report {
         } else {
             rivals.min_by(f64::total_cmp)
         };
-        let ceiling = find(Peer::Ceiling).map(|point| point.median);
-        for other in [ceiling, best] {
-            let share = ours.zip(other).map(|(ours, other)| ours / other);
-            cells.push(share.map_or_else(|| "-".into(), |share| format!("{share:.2}x")));
+        let reference = |peer| find(peer).map(|point| point.median);
+        for other in [reference(Peer::Ceiling), reference(Peer::Raw), best] {
+            let ratio = ours.zip(other).map(|(ours, other)| ours / other);
+            cells.push(ratio.map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}")));
         }
         Some(cells)
     }

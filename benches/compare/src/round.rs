@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{env, fs, process};
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,9 @@ use crate::mode::Mode;
 use crate::peers::{Peer, Place};
 use crate::process::{Child, Spinners, patience};
 use crate::report::{Failure, Key, Report};
-use crate::rows::Row;
+use crate::rows::{Row, Work};
+use crate::syscalls::Counter;
+use crate::task::Task;
 
 /// What a run measures.
 pub(crate) struct Plan {
@@ -56,8 +59,16 @@ pub(crate) fn measure(plan: &Plan) -> Result<Report, String> {
     let folder = Folder::new()?;
     let _spinners = Spinners::start(plan.mode.spinning_cpus())?;
     let mut report = Report::new(plan);
+    let counted = |row: &&Row| matches!(row.work, Work::Syscalls { .. });
+    let mut rows = plan.rows.clone();
+    if let (Some(row), Err(error)) = (rows.iter().find(|row| counted(row)), Counter::probe()) {
+        let note = format!("SKIPPED {}: {error}", row.name);
+        eprintln!("{note}");
+        report.notes.push(note);
+        rows.retain(|row| !counted(row));
+    }
     for round in 1..=plan.rounds {
-        for row in &plan.rows {
+        for row in &rows {
             for &transport in &plan.transports {
                 eprintln!(
                     "round {round}/{}: {} {}",
@@ -102,30 +113,32 @@ fn point(
         Transport::Unix => Place::Unix(path),
         Transport::Tcp => Place::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
     };
-    let task = |what: &str, place: &Place| -> Result<Vec<String>, String> {
-        let place = serde_json::to_string(place).map_err(|error| error.to_string())?;
-        let mode = plan.mode.name();
-        let words = [
-            what,
-            "--peer",
-            peer.name(),
-            "--mode",
-            mode,
-            "--place",
-            &place,
-        ];
-        Ok(words.map(str::to_owned).into())
+    let mut task = Task {
+        peer,
+        mode: plan.mode,
+        row: row.name.into(),
+        place,
+        time: Duration::from_secs_f64(plan.seconds),
     };
-    let mut server = Child::start(&task("server", &place)?)?;
+    let mut server = Child::start(&["server", &task.to_argument()?])?;
     let Said::Ready(place) = server.hear(until)? else {
         return Err("the server says something else than where it listens".into());
     };
-    let mut arguments = task("client", &place)?;
-    arguments.extend(["--row".into(), row.name.into()]);
-    arguments.extend(["--seconds".into(), plan.seconds.to_string()]);
-    let mut client = Child::start(&arguments)?;
+    task.place = place;
+    let mut client = Child::start(&["client", &task.to_argument()?])?;
+    let mut counter = None;
     loop {
         match client.hear(until)? {
+            Said::Count => {
+                counter = Some(Counter::start(&[server.id(), client.id()])?);
+                client.say(&Said::Count)?;
+            }
+            Said::Stop => {
+                let counter = counter
+                    .take()
+                    .ok_or("the client stops what was not begun")?;
+                client.say(&Said::Counted(counter.stop()?))?;
+            }
             Said::Usage => {
                 server.say(&Said::Usage)?;
                 client.say(&server.hear(until)?)?;

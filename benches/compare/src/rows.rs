@@ -29,6 +29,40 @@ pub(crate) enum Work {
         /// Calls at once.
         in_flight: usize,
     },
+    /// Adds one at a time while large echoes go round on the same connection.
+    Mixed {
+        /// The length of their payload.
+        bytes: usize,
+    },
+    /// Connects and adds once, again and again.
+    Connect,
+    /// Keeps connections that have made one call, and does nothing.
+    Memory {
+        /// How many.
+        connections: usize,
+    },
+    /// Adds over some connections, without and with many idle ones beside them.
+    Idle {
+        /// Connections with one caller each.
+        busy: usize,
+        /// Connections that have made one call.
+        idle: usize,
+    },
+    /// Adds, through a trait with a hundred methods.
+    Methods {
+        /// Calls at once.
+        in_flight: usize,
+    },
+    /// Adds, on a server with fifty services.
+    Services {
+        /// Calls at once.
+        in_flight: usize,
+    },
+    /// Adds while the system calls of both processes are counted.
+    Syscalls {
+        /// Calls at once.
+        in_flight: usize,
+    },
 }
 
 const KIB: usize = 1024;
@@ -46,20 +80,70 @@ const RATE: &[Metric] = &[
     Metric::P50Micros,
     Metric::P99Micros,
 ];
+const COST: &[Metric] = &[Metric::CallsPerSecond, Metric::CpuMicros];
 const BYTES: &[Metric] = &[Metric::MegabytesPerSecond];
 
 impl Row {
     /// All of them, in the order of the table.
     pub(crate) const ALL: &[Self] = &[
-        Self::add("add1", "add, one at a time", 1, LATENCY),
-        Self::add("add4", "add, 4 in flight", 4, RATE),
-        Self::add("add16", "add, 16 in flight", 16, RATE),
-        Self::add("add64", "add, 64 in flight", 64, RATE),
-        Self::add("add256", "add, 256 in flight", 256, RATE),
-        Self::add("add1024", "add, 1,024 in flight", 1024, RATE),
-        Self::echo("echo1k", "echo 1 KiB, 64 in flight", KIB, 64),
-        Self::echo("echo1m", "echo 1 MiB, 4 in flight", MIB, 4),
-        Self::echo("echo16m", "echo 16 MiB, one at a time", 16 * MIB, 1),
+        add("add1", "add, one at a time", 1, LATENCY),
+        add("add4", "add, 4 in flight", 4, RATE),
+        add("add16", "add, 16 in flight", 16, RATE),
+        add("add64", "add, 64 in flight", 64, RATE),
+        add("add256", "add, 256 in flight", 256, RATE),
+        row(
+            "methods100",
+            "the same, trait of 100 methods",
+            Work::Methods { in_flight: 256 },
+            COST,
+        ),
+        row(
+            "services50",
+            "the same, server of 50 services",
+            Work::Services { in_flight: 256 },
+            COST,
+        ),
+        row(
+            "syscalls256",
+            "the same, counted",
+            Work::Syscalls { in_flight: 256 },
+            &[Metric::Syscalls],
+        ),
+        add("add1024", "add, 1,024 in flight", 1024, RATE),
+        echo("echo1k", "echo 1 KiB, 64 in flight", KIB, 64),
+        echo("echo1m", "echo 1 MiB, 4 in flight", MIB, 4),
+        echo("echo16m", "echo 16 MiB, one at a time", 16 * MIB, 1),
+        row(
+            "mixed",
+            "add, one at a time, beside echoes of 16 MiB",
+            Work::Mixed { bytes: 16 * MIB },
+            &[
+                Metric::P50Micros,
+                Metric::P99Micros,
+                Metric::MegabytesPerSecond,
+            ],
+        ),
+        row(
+            "connect",
+            "connect and first call",
+            Work::Connect,
+            &[Metric::ConnectsPerSecond],
+        ),
+        row(
+            "memory",
+            "2,000 idle connections",
+            Work::Memory { connections: 2000 },
+            &[Metric::ServerKib, Metric::ClientKib],
+        ),
+        row(
+            "idle10k",
+            "add over 100 connections beside 10,000 idle ones",
+            Work::Idle {
+                busy: 100,
+                idle: 10_000,
+            },
+            &[Metric::AloneP99Micros, Metric::P99Micros, Metric::Growth],
+        ),
     ];
 
     /// The row of this name.
@@ -69,34 +153,41 @@ impl Row {
 
     /// Whether it says anything about this peer.
     pub(crate) fn concerns(&self, peer: Peer) -> bool {
-        match peer {
-            // It has no pipelining and no payloads.
-            Peer::Raw => matches!(self.work, Work::Add { in_flight: 1 }),
-            _ => true,
+        match self.work {
+            Work::Add { in_flight: 1 } => true,
+            Work::Add { .. } | Work::Echo { .. } | Work::Syscalls { .. } => peer != Peer::Raw,
+            Work::Mixed { .. } | Work::Connect | Work::Memory { .. } => {
+                !matches!(peer, Peer::Raw | Peer::Window)
+            }
+            Work::Idle { .. } => matches!(peer, Peer::Ours | Peer::Ceiling),
+            Work::Methods { .. } | Work::Services { .. } => peer == Peer::Ours,
         }
     }
+}
 
-    const fn add(
-        name: &'static str,
-        title: &'static str,
-        in_flight: usize,
-        metrics: &'static [Metric],
-    ) -> Self {
-        let work = Work::Add { in_flight };
-        Self {
-            name,
-            title,
-            work,
-            metrics,
-        }
+const fn row(
+    name: &'static str,
+    title: &'static str,
+    work: Work,
+    metrics: &'static [Metric],
+) -> Row {
+    Row {
+        name,
+        title,
+        work,
+        metrics,
     }
+}
 
-    const fn echo(name: &'static str, title: &'static str, bytes: usize, in_flight: usize) -> Self {
-        Self {
-            name,
-            title,
-            work: Work::Echo { bytes, in_flight },
-            metrics: BYTES,
-        }
-    }
+const fn add(
+    name: &'static str,
+    title: &'static str,
+    in_flight: usize,
+    metrics: &'static [Metric],
+) -> Row {
+    row(name, title, Work::Add { in_flight }, metrics)
+}
+
+const fn echo(name: &'static str, title: &'static str, bytes: usize, in_flight: usize) -> Row {
+    row(name, title, Work::Echo { bytes, in_flight }, BYTES)
 }

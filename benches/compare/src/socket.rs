@@ -6,10 +6,14 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::peers::Place;
+
+/// Bytes that a bounded socket holds: enough for the throughput of loopback.
+const SEND_BUFFER: usize = 256 * 1024;
 
 /// A connected stream. On TCP `TCP_NODELAY` is set, for all peers alike.
 #[derive(Debug)]
@@ -25,6 +29,15 @@ impl Socket {
             Place::Unix(path) => Self::Unix(UnixStream::connect(path).await?),
             Place::Tcp(address) => Self::tcp(TcpStream::connect(address).await?)?,
         })
+    }
+
+    /// Bounds what the kernel holds of what was written. On TCP it takes megabytes of its own accord,
+    /// and everything small waits behind them.
+    pub(crate) fn bound(&self) -> io::Result<()> {
+        match self {
+            Self::Unix(_) => Ok(()),
+            Self::Tcp(stream) => Ok(set_socket_send_buffer_size(stream, SEND_BUFFER)?),
+        }
     }
 
     fn tcp(stream: TcpStream) -> io::Result<Self> {

@@ -75,6 +75,12 @@ impl Peer {
     pub(crate) fn is_rival(self) -> bool {
         !matches!(self, Self::Ours | Self::Ceiling | Self::Window | Self::Raw)
     }
+
+    /// The longest payload that it can carry in one message. The rows with longer ones carry this
+    /// much with it.
+    pub(crate) fn payload_max(self) -> usize {
+        usize::MAX
+    }
 }
 
 /// Runs an expression with the module that `$peer` names as `$module`. Those that take no callers

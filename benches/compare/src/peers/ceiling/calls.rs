@@ -6,7 +6,8 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::wire::{Frame, Handler, Header, Output, Wire};
+use super::output::Output;
+use super::wire::{Frame, Handler, Header, PART, Wire};
 use super::{ADD, ECHO, ECHOED, SUM};
 use crate::load::SMALL_PAYLOAD;
 use crate::peers::{Caller, Place};
@@ -17,24 +18,39 @@ pub(crate) async fn serve(place: Place, ready: impl FnOnce(Place)) -> Infallible
     super::serve(place, ready).await
 }
 
-/// Connects.
+/// Connects. Large bodies travel whole.
 pub(crate) async fn connect(place: &Place) -> impl Caller + use<> {
+    start(place, ECHO).await
+}
+
+/// Connects. Large bodies travel in parts, so that they do not delay small ones; on TCP with bounded
+/// buffers in the kernel.
+pub(crate) async fn connect_parted(place: &Place) -> impl Caller + use<> {
+    start(place, ECHO | PART).await
+}
+
+async fn start(place: &Place, bulk: u32) -> Client {
     let socket = Socket::connect(place).await;
     let mut wire = Wire::new(socket.expect("the server can be reached"));
-    let client = Client(Arc::new(Mutex::new(Shared::default())));
-    let shared = client.clone();
+    let shared = Arc::new(Mutex::new(Shared::default()));
+    let client = Client { shared, bulk };
+    let driven = client.clone();
     tokio::spawn(async move {
         let mut answers = Answers::default();
-        poll_fn(|cx| shared.poll_drive(cx, &mut wire, &mut answers)).await;
+        poll_fn(|cx| driven.poll_drive(cx, &mut wire, &mut answers)).await;
     });
     client
 }
 
+#[derive(Clone)]
+struct Client {
+    shared: Arc<Mutex<Shared>>,
+    /// The kind of a large request.
+    bulk: u32,
+}
+
 /// What callers and the task of the connection have in common. It is locked for moments, never
 /// while the socket is used.
-#[derive(Clone)]
-struct Client(Arc<Mutex<Shared>>);
-
 #[derive(Default)]
 struct Shared {
     calls: Vec<Call>,
@@ -83,7 +99,7 @@ impl Caller for Client {
     async fn echo(&self, payload: Vec<u8>) -> Vec<u8> {
         let answer = self.call(|output, id| {
             if payload.len() > SMALL_PAYLOAD {
-                output.bulk(ECHO, id, payload);
+                output.bulk(self.bulk, id, payload);
             } else {
                 output.small(ECHO, id, &payload);
             }
@@ -129,7 +145,7 @@ impl Client {
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The life of the connection's task.
@@ -141,7 +157,7 @@ impl Client {
             drop(shared);
             let Poll::Ready(stepped) = wire.poll_step(cx, answers) else {
                 let mut shared = self.lock();
-                if shared.output.is_empty() {
+                if shared.output.unwritten() == 0 {
                     shared.sleeping = Some(cx.waker().clone());
                     return Poll::Pending;
                 }
@@ -190,7 +206,7 @@ impl Handler for Answers {
     }
 
     fn bulk(&mut self, header: Header, body: Vec<u8>, _output: &mut Output) {
-        assert_eq!(header.kind, ECHOED, "wrong answer");
+        assert_eq!(header.kind & !PART, ECHOED, "wrong answer");
         self.answers.push((header.id, Answer::Echo(body)));
     }
 }

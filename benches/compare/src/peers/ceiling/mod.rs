@@ -12,11 +12,13 @@
 
 use std::convert::Infallible;
 
-use self::wire::{Frame, Handler, Header, Output, Wire};
+use self::output::Output;
+use self::wire::{Frame, Handler, Header, PART, Wire};
 use super::Place;
 use crate::socket;
 
 pub(crate) mod calls;
+mod output;
 mod window;
 mod wire;
 
@@ -59,7 +61,7 @@ impl Handler for Answer {
     }
 
     fn bulk(&mut self, header: Header, body: Vec<u8>, output: &mut Output) {
-        output.bulk(ECHOED, header.id, body);
+        output.bulk(ECHOED | header.kind & PART, header.id, body);
     }
 }
 

@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::wire::{Frame, Handler, Header, Output, Wire};
+use super::output::Output;
+use super::wire::{Frame, Handler, Header, Wire};
 use super::{ADD, ECHO, ECHOED, SUM};
 use crate::load::{self, Tally};
 use crate::peers::Place;

@@ -5,9 +5,11 @@
 use std::convert::Infallible;
 use std::future::pending;
 
-use rpc_core::{Channel, Limits, Server, service};
+use rpc_core::{Channel, Limits, Server, ServerBuilder, service};
 
 use super::{Caller, Place};
+
+pub(crate) mod growth;
 
 /// What all peers serve.
 #[service]
@@ -33,8 +35,16 @@ impl Bench for Handler {
 
 /// Serves for good.
 pub(crate) async fn serve(place: Place, ready: impl FnOnce(Place)) -> Infallible {
-    let server = Server::builder()
-        .service(BenchServer::new(Handler))
+    start(
+        Server::builder().service(BenchServer::new(Handler)),
+        place,
+        ready,
+    )
+    .await
+}
+
+async fn start(builder: ServerBuilder, place: Place, ready: impl FnOnce(Place)) -> Infallible {
+    let server = builder
         .limits(limits())
         .connections_max(CONNECTIONS_MAX)
         .connections_per_peer_max(CONNECTIONS_MAX)
