@@ -13,7 +13,7 @@ use crate::report::Report;
 use crate::round::{Plan, Transport};
 use crate::rows::Row;
 use crate::task::Task;
-use crate::{client, process, round, server};
+use crate::{chart, client, process, round, server};
 
 #[derive(Parser)]
 #[command(about = "Measures rpc-core beside its peers, in one interleaved run")]
@@ -31,6 +31,13 @@ enum Command {
     Table {
         /// The file.
         file: PathBuf,
+    },
+    /// Draws the charts of a run that was written with --json.
+    Chart {
+        /// The file.
+        file: PathBuf,
+        /// The folder for the SVG files.
+        folder: PathBuf,
     },
     #[command(hide = true)]
     Server { task: String },
@@ -74,6 +81,11 @@ pub(crate) fn run() -> ExitCode {
     let outcome = match cli.command {
         None => measure(cli.run),
         Some(Command::Table { file }) => read(&file).map(|report| print!("{}", report.table())),
+        Some(Command::Chart { file, folder }) => read(&file).and_then(|report| {
+            let drawn = chart::draw(&report, &folder)?;
+            eprintln!("drawn: {}", drawn.join(", "));
+            Ok(())
+        }),
         Some(Command::Server { task }) => Task::parse(&task).and_then(server::run),
         Some(Command::Client { task }) => Task::parse(&task).and_then(client::run),
         Some(Command::Spinner { cpu }) => process::spin(cpu),

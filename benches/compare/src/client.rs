@@ -48,21 +48,21 @@ async fn measure(
     time: Duration,
 ) -> Result<Figures, String> {
     match (peer, work) {
-        (Peer::Window, _) => loaded(&mut Window::connect(place).await, peer, work, time).await,
-        (Peer::Raw, _) => loaded(&mut PingPong::connect(place).await, peer, work, time).await,
+        (Peer::Window, _) => loaded(&mut Window::connect(place).await, work, time).await,
+        (Peer::Raw, _) => loaded(&mut PingPong::connect(place).await, work, time).await,
         (_, Work::Methods { .. }) => {
             let caller = growth::connect_methods(place).await;
-            loaded(&mut Callers(caller), peer, work, time).await
+            loaded(&mut Callers(caller), work, time).await
         }
         (_, Work::Services { .. }) => {
             let caller = growth::connect_services(place).await;
-            loaded(&mut Callers(caller), peer, work, time).await
+            loaded(&mut Callers(caller), work, time).await
         }
         (Peer::Ceiling, Work::Mixed { bytes }) => {
             let caller = calls::connect_parted(place).await;
             Ok(mixed(&caller, bytes, time).await)
         }
-        _ => with_callers!(peer, module => match work {
+        _ => with_callers!(peer, module => match work.fitting(module::MESSAGE_MAX) {
             Work::Connect => Ok(connections::connect(async || module::connect(place).await, time).await),
             Work::Memory { connections } => {
                 connections::memory(async || module::connect(place).await, connections).await
@@ -72,10 +72,9 @@ async fn measure(
                 Ok(connections::idle(connect, busy, idle, time).await)
             }
             Work::Mixed { bytes } => {
-                let bytes = bytes.min(peer.payload_max());
                 Ok(mixed(&module::connect(place).await, bytes, time).await)
             }
-            _ => loaded(&mut Callers(module::connect(place).await), peer, work, time).await,
+            work => loaded(&mut Callers(module::connect(place).await), work, time).await,
         }),
     }
 }
@@ -119,29 +118,20 @@ impl Load for PingPong {
 }
 
 /// Loads once to warm up and once to measure, with the CPU time of both processes around it.
-async fn loaded(
-    load: &mut impl Load,
-    peer: Peer,
-    work: Work,
-    time: Duration,
-) -> Result<Figures, String> {
-    let work = match work {
-        Work::Echo { bytes, in_flight } => {
-            let bytes = bytes.min(peer.payload_max());
-            Work::Echo { bytes, in_flight }
-        }
-        work => work,
-    };
+async fn loaded(load: &mut impl Load, work: Work, time: Duration) -> Result<Figures, String> {
     load_once(load, work, time.mul_f64(WARM_UP)).await;
     if let Work::Syscalls { .. } = work {
         return counted(load, work, time).await;
     }
-    let before = both()?;
+    let before = (control::server_usage()?, Usage::now());
     let mut tally = load_once(load, work, time).await;
-    let cpu = both()? - before;
+    let after = (control::server_usage()?, Usage::now());
+    let cpu = (after.0.cpu - before.0.cpu) + (after.1.cpu - before.1.cpu);
+    let grown = after.0.resident_kib as f64 - before.0.resident_kib as f64;
 
     let mut figures = latency(&mut tally);
     figures.insert(Metric::CallsPerSecond, tally.rate());
+    figures.insert(Metric::GrownKib, grown);
     figures.insert(
         Metric::CpuMicros,
         cpu.as_secs_f64() * 1e6 / tally.calls as f64,
@@ -203,9 +193,4 @@ fn latency(tally: &mut Tally) -> Figures {
         }
     }
     figures
-}
-
-/// CPU time of client and server.
-fn both() -> Result<Duration, String> {
-    Ok(control::server_usage()?.cpu + Usage::now().cpu)
 }

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+mod chart;
 mod cli;
 mod client;
 mod connections;

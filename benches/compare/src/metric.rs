@@ -16,6 +16,8 @@ pub(crate) enum Metric {
     CpuMicros,
     /// Payload echoed in a second; each byte crosses twice and is counted once.
     MegabytesPerSecond,
+    /// What the server's memory has grown by while it was loaded.
+    GrownKib,
     /// System calls of both processes for one call.
     Syscalls,
     /// Connections made in a second, each with its first call.
@@ -39,6 +41,7 @@ impl Metric {
             Self::P99Micros => "p99 us",
             Self::CpuMicros => "cpu us/call, both",
             Self::MegabytesPerSecond => "MB/s",
+            Self::GrownKib => "server KiB grown",
             Self::Syscalls => "syscalls/call, both",
             Self::ConnectsPerSecond => "connects/s",
             Self::ServerKib => "server KiB/connection",

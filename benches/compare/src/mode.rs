@@ -26,6 +26,15 @@ impl Mode {
         }
     }
 
+    /// For people.
+    pub(crate) fn says(self) -> &'static str {
+        match self {
+            Self::One => "both processes on one CPU",
+            Self::TwoCt => "a CPU for each process",
+            Self::TwoMt => "two CPUs, two workers in each process",
+        }
+    }
+
     /// The CPU of the client, if it has one of its own.
     pub(crate) fn client_cpu(self) -> Option<usize> {
         match self {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::{fs, thread};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +13,14 @@ use crate::round::{Plan, Transport};
 use crate::rows::Row;
 use crate::stats::spread;
 
+/// The load average up to which a machine has nothing else to do.
+const QUIET: f64 = 0.5;
+
 /// A run.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
+    /// Processor, CPUs and kernel.
+    pub(crate) machine: String,
     pub(crate) mode: Mode,
     pub(crate) rounds: usize,
     /// How long each point was measured.
@@ -61,29 +67,34 @@ impl Key {
 /// A point that could not be measured, or gave a wrong answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Failure {
-    pub(crate) row: String,
-    pub(crate) transport: Transport,
-    pub(crate) peer: Peer,
+    #[serde(flatten)]
+    pub(crate) key: Key,
     pub(crate) error: String,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (transport, peer) = (self.transport.name(), self.peer.name());
-        write!(f, "FAILED {} {transport} {peer}: {}", self.row, self.error)
+        let Key {
+            row,
+            transport,
+            peer,
+        } = &self.key;
+        let (transport, peer) = (transport.name(), peer.name());
+        write!(f, "FAILED {row} {transport} {peer}: {}", self.error)
     }
 }
 
 impl Report {
     pub(crate) fn new(plan: &Plan) -> Self {
         Self {
+            machine: machine(),
             mode: plan.mode,
             rounds: plan.rounds,
             seconds: plan.seconds,
             peers: plan.peers.clone(),
             points: Vec::new(),
             failures: Vec::new(),
-            notes: Vec::new(),
+            notes: busy().into_iter().collect(),
         }
     }
 
@@ -110,6 +121,13 @@ impl Report {
         }
     }
 
+    /// Takes in that nothing came out, and says so at once.
+    pub(crate) fn fail(&mut self, key: Key, error: String) {
+        let failure = Failure { key, error };
+        eprintln!("{failure}");
+        self.failures.push(failure);
+    }
+
     /// One figure of one peer.
     pub(crate) fn point(
         &self,
@@ -131,10 +149,12 @@ impl Report {
     /// The medians with least and greatest, in Markdown.
     pub(crate) fn table(&self) -> String {
         let mut text = format!(
-            "Mode {}, {} rounds of {} s a point; median (min-max).\n\n",
+            "Mode {} ({}), {} rounds of {} s a point; median (min-max).\n{}\n\n",
             self.mode.name(),
+            self.mode.says(),
             self.rounds,
-            self.seconds
+            self.seconds,
+            self.machine
         );
         let names: Vec<_> = self.peers.iter().map(|peer| peer.name()).collect();
         let head = ["row", "figure"].iter().chain(&names);
@@ -197,6 +217,32 @@ impl Point {
     }
 }
 
+/// On what it was measured.
+fn machine() -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let processor = read("/proc/cpuinfo");
+    let mut lines = processor.lines();
+    let model = lines.find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("unknown processor", |(_, model)| model);
+    let cpus = thread::available_parallelism().map_or(0, usize::from);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let profile = if cfg!(debug_assertions) {
+        ", UNOPTIMISED"
+    } else {
+        ""
+    };
+    format!("{model}, {cpus} CPUs, kernel {}{profile}.", kernel.trim())
+}
+
+/// Whether something else was running when the run began.
+fn busy() -> Option<String> {
+    let loads = fs::read_to_string("/proc/loadavg").ok()?;
+    let load: f64 = loads.split(' ').next()?.parse().ok()?;
+    (load > QUIET).then(|| {
+        format!("The machine was busy when the run began: load average {load}. Measure again.")
+    })
+}
+
 fn line(text: &mut String, cells: &[impl AsRef<str>]) {
     for cell in cells {
         text.push_str("| ");
@@ -208,12 +254,13 @@ fn line(text: &mut String, cells: &[impl AsRef<str>]) {
 
 /// A figure with three digits that mean something.
 pub(crate) fn short(value: f64) -> String {
-    match value {
-        _ if value >= 1e6 => format!("{:.2}M", value / 1e6),
-        _ if value >= 1e4 => format!("{:.0}k", value / 1e3),
-        _ if value >= 100.0 => format!("{value:.0}"),
-        _ if value >= 10.0 => format!("{value:.1}"),
-        _ if value >= 1.0 => format!("{value:.2}"),
+    let size = value.abs();
+    match size {
+        _ if size >= 1e6 => format!("{:.2}M", value / 1e6),
+        _ if size >= 1e4 => format!("{:.0}k", value / 1e3),
+        _ if size >= 100.0 => format!("{value:.0}"),
+        _ if size >= 10.0 => format!("{value:.1}"),
+        _ if size >= 1.0 => format!("{value:.2}"),
         _ => format!("{value:.3}"),
     }
 }

@@ -14,7 +14,7 @@ use crate::metric::Metric;
 use crate::mode::Mode;
 use crate::peers::{Peer, Place};
 use crate::process::{Child, Spinners, patience};
-use crate::report::{Failure, Key, Report};
+use crate::report::{Key, Report};
 use crate::rows::{Row, Work};
 use crate::syscalls::Counter;
 use crate::task::Task;
@@ -45,6 +45,14 @@ impl Transport {
     /// All of them.
     pub(crate) const ALL: &[Self] = &[Self::Unix, Self::Tcp];
 
+    /// For people.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Unix => "Unix socket",
+            Self::Tcp => "TCP over loopback",
+        }
+    }
+
     /// As on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -57,44 +65,54 @@ impl Transport {
 /// Measures all of it. A point that fails is reported and left out.
 pub(crate) fn measure(plan: &Plan) -> Result<Report, String> {
     let folder = Folder::new()?;
-    let _spinners = Spinners::start(plan.mode.spinning_cpus())?;
     let mut report = Report::new(plan);
-    let counted = |row: &&Row| matches!(row.work, Work::Syscalls { .. });
-    let mut rows = plan.rows.clone();
-    if let (Some(row), Err(error)) = (rows.iter().find(|row| counted(row)), Counter::probe()) {
-        let note = format!("SKIPPED {}: {error}", row.name);
-        eprintln!("{note}");
-        report.notes.push(note);
-        rows.retain(|row| !counted(row));
-    }
+    let rows = measurable(&plan.rows, &mut report.notes);
+    let _spinners = Spinners::start(plan.mode.spinning_cpus())?;
     for round in 1..=plan.rounds {
         for row in &rows {
             for &transport in &plan.transports {
-                eprintln!(
-                    "round {round}/{}: {} {}",
-                    plan.rounds,
-                    row.name,
-                    transport.name()
-                );
-                for &peer in plan.peers.iter().filter(|peer| row.concerns(**peer)) {
+                let at = format!("{} {}", row.name, transport.name());
+                eprintln!("round {round}/{}: {at}", plan.rounds);
+                for peer in turns(plan, row, round) {
                     match point(plan, row, peer, transport, &folder.0) {
                         Ok(figures) => report.add(Key::new(row, transport, peer), figures),
-                        Err(error) => {
-                            let failure = Failure {
-                                row: row.name.into(),
-                                transport,
-                                peer,
-                                error,
-                            };
-                            eprintln!("{failure}");
-                            report.failures.push(failure);
-                        }
+                        Err(error) => report.fail(Key::new(row, transport, peer), error),
                     }
                 }
             }
         }
     }
     Ok(report)
+}
+
+/// The rows that can be measured here. Why others cannot is noted, and said at once.
+fn measurable(rows: &[&'static Row], notes: &mut Vec<String>) -> Vec<&'static Row> {
+    let mut rows = rows.to_vec();
+    rows.retain(|row| {
+        let able = match row.work {
+            Work::Syscalls { .. } => Counter::probe(),
+            _ => Ok(()),
+        };
+        if let Err(error) = &able {
+            let note = format!("SKIPPED {}: {error}", row.name);
+            eprintln!("{note}");
+            notes.push(note);
+        }
+        able.is_ok()
+    });
+    rows
+}
+
+/// The peers of a row, in their order and in the reverse by turns, so that none always follows the
+/// same other one.
+fn turns(plan: &Plan, row: &Row, round: usize) -> Vec<Peer> {
+    let peers = plan.peers.iter().copied();
+    let peers = peers.filter(|peer| row.concerns(*peer) && peer.runs_in(plan.mode));
+    let mut peers: Vec<_> = peers.collect();
+    if round % 2 == 0 {
+        peers.reverse();
+    }
+    peers
 }
 
 /// Measures one row with one peer, in two processes of its own.

@@ -65,6 +65,22 @@ pub(crate) enum Work {
     },
 }
 
+impl Work {
+    /// The same with payloads that are not longer than this.
+    pub(crate) fn fitting(self, max: usize) -> Self {
+        match self {
+            Self::Echo { bytes, in_flight } => Self::Echo {
+                bytes: bytes.min(max),
+                in_flight,
+            },
+            Self::Mixed { bytes } => Self::Mixed {
+                bytes: bytes.min(max),
+            },
+            other => other,
+        }
+    }
+}
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -80,6 +96,13 @@ const RATE: &[Metric] = &[
     Metric::P50Micros,
     Metric::P99Micros,
 ];
+const FULL: &[Metric] = &[
+    Metric::CallsPerSecond,
+    Metric::CpuMicros,
+    Metric::P50Micros,
+    Metric::P99Micros,
+    Metric::GrownKib,
+];
 const COST: &[Metric] = &[Metric::CallsPerSecond, Metric::CpuMicros];
 const BYTES: &[Metric] = &[Metric::MegabytesPerSecond];
 
@@ -90,22 +113,22 @@ impl Row {
         add("add4", "add, 4 in flight", 4, RATE),
         add("add16", "add, 16 in flight", 16, RATE),
         add("add64", "add, 64 in flight", 64, RATE),
-        add("add256", "add, 256 in flight", 256, RATE),
+        add("add256", "add, 256 in flight", 256, FULL),
         row(
             "methods100",
-            "the same, trait of 100 methods",
+            "add, 256 in flight, 100 methods",
             Work::Methods { in_flight: 256 },
             COST,
         ),
         row(
             "services50",
-            "the same, server of 50 services",
+            "add, 256 in flight, 50 services",
             Work::Services { in_flight: 256 },
             COST,
         ),
         row(
             "syscalls256",
-            "the same, counted",
+            "add, 256 in flight, counted",
             Work::Syscalls { in_flight: 256 },
             &[Metric::Syscalls],
         ),
@@ -115,7 +138,7 @@ impl Row {
         echo("echo16m", "echo 16 MiB, one at a time", 16 * MIB, 1),
         row(
             "mixed",
-            "add, one at a time, beside echoes of 16 MiB",
+            "add beside echoes of 16 MiB",
             Work::Mixed { bytes: 16 * MIB },
             &[
                 Metric::P50Micros,
@@ -137,7 +160,7 @@ impl Row {
         ),
         row(
             "idle10k",
-            "add over 100 connections beside 10,000 idle ones",
+            "add beside 10,000 idle connections",
             Work::Idle {
                 busy: 100,
                 idle: 10_000,

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::mode::Mode;
+
 pub(crate) mod ceiling;
 pub(crate) mod ours;
 pub(crate) mod raw;
@@ -76,10 +78,13 @@ impl Peer {
         !matches!(self, Self::Ours | Self::Ceiling | Self::Window | Self::Raw)
     }
 
-    /// The longest payload that it can carry in one message. The rows with longer ones carry this
-    /// much with it.
-    pub(crate) fn payload_max(self) -> usize {
-        usize::MAX
+    /// Whether it can be measured so.
+    pub(crate) fn runs_in(self, mode: Mode) -> bool {
+        match mode {
+            Mode::One | Mode::TwoCt => true,
+            // The window and the ping-pong have one task: another worker would do nothing.
+            Mode::TwoMt => !matches!(self, Self::Window | Self::Raw),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! tarpc over its serde transport with bincode, in frames with a length. Tuned: buffers and calls in
-//! flight 4,096 (100 and 1,000), frames up to 17 MiB (8 MiB), deadline 60 s (10 s), `TCP_NODELAY`.
+//! flight 4,096 (100 and 1,000), frames of 16 MiB (8 MiB), deadline 60 s (10 s), `TCP_NODELAY`.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -14,7 +14,12 @@ use super::{Caller, Place};
 use crate::socket::{self, Socket};
 
 const IN_FLIGHT: usize = 4096;
-const FRAME_MAX: usize = 17 * 1024 * 1024;
+/// The largest payload of `echo`, in bytes: what the comparison sends.
+pub(crate) const MESSAGE_MAX: usize = 16 * 1024 * 1024;
+
+/// A payload and what stands around it.
+const FRAME_MAX: usize = MESSAGE_MAX + 1024;
+
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tarpc::service]

@@ -13,6 +13,9 @@ use crate::load::SMALL_PAYLOAD;
 use crate::peers::{Caller, Place};
 use crate::socket::Socket;
 
+/// The largest payload of `echo`, in bytes: four times what the comparison sends.
+pub(crate) const MESSAGE_MAX: usize = 64 * 1024 * 1024;
+
 /// Serves for good.
 pub(crate) async fn serve(place: Place, ready: impl FnOnce(Place)) -> Infallible {
     super::serve(place, ready).await
@@ -33,8 +36,12 @@ async fn start(place: &Place, bulk: u32) -> Client {
     let socket = Socket::connect(place).await;
     let mut wire = Wire::new(socket.expect("the server can be reached"));
     let shared = Arc::new(Mutex::new(Shared::default()));
-    let client = Client { shared, bulk };
-    let driven = client.clone();
+    let client = Client {
+        driven: Driven(shared.clone()),
+        bulk,
+        _open: Arc::new(Open(Driven(shared.clone()))),
+    };
+    let driven = Driven(shared);
     tokio::spawn(async move {
         let mut answers = Answers::default();
         poll_fn(|cx| driven.poll_drive(cx, &mut wire, &mut answers)).await;
@@ -44,10 +51,29 @@ async fn start(place: &Place, bulk: u32) -> Client {
 
 #[derive(Clone)]
 struct Client {
-    shared: Arc<Mutex<Shared>>,
+    driven: Driven,
     /// The kind of a large request.
     bulk: u32,
+    /// Gone with the last client.
+    _open: Arc<Open>,
 }
+
+/// Ends the connection when dropped.
+struct Open(Driven);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut shared = self.0.lock();
+        shared.closed = true;
+        if let Some(task) = shared.sleeping.take() {
+            task.wake();
+        }
+    }
+}
+
+/// The connection's side of a client.
+#[derive(Clone)]
+struct Driven(Arc<Mutex<Shared>>);
 
 /// What callers and the task of the connection have in common. It is locked for moments, never
 /// while the socket is used.
@@ -89,7 +115,7 @@ impl Caller for Client {
         let mut body = [0; 16];
         body[..8].copy_from_slice(&a.to_le_bytes());
         body[8..].copy_from_slice(&b.to_le_bytes());
-        let answer = self.call(|output, id| output.small(ADD, id, &body));
+        let answer = self.driven.call(|output, id| output.small(ADD, id, &body));
         match answer.await {
             Answer::Sum(sum) => sum,
             Answer::Echo(_) => panic!("wrong answer: an echo"),
@@ -97,7 +123,7 @@ impl Caller for Client {
     }
 
     async fn echo(&self, payload: Vec<u8>) -> Vec<u8> {
-        let answer = self.call(|output, id| {
+        let answer = self.driven.call(|output, id| {
             if payload.len() > SMALL_PAYLOAD {
                 output.bulk(self.bulk, id, payload);
             } else {
@@ -111,7 +137,7 @@ impl Caller for Client {
     }
 }
 
-impl Client {
+impl Driven {
     /// Sends a request when first polled, and is ready when the answer has come.
     async fn call(&self, send: impl FnOnce(&mut Output, u64)) -> Answer {
         let mut send = Some(send);
@@ -145,7 +171,7 @@ impl Client {
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The life of the connection's task.
@@ -153,11 +179,14 @@ impl Client {
         loop {
             let output = wire.output();
             let mut shared = self.lock();
+            if shared.closed {
+                return Poll::Ready(());
+            }
             output.append(&mut shared.output);
             drop(shared);
             let Poll::Ready(stepped) = wire.poll_step(cx, answers) else {
                 let mut shared = self.lock();
-                if shared.output.unwritten() == 0 {
+                if shared.output.unwritten() == 0 && !shared.closed {
                     shared.sleeping = Some(cx.waker().clone());
                     return Poll::Pending;
                 }

@@ -33,6 +33,9 @@ impl Bench for Handler {
     }
 }
 
+/// The largest payload of `echo`, in bytes: what the comparison sends.
+pub(crate) const MESSAGE_MAX: usize = 16 * 1024 * 1024;
+
 /// Serves for good.
 pub(crate) async fn serve(place: Place, ready: impl FnOnce(Place)) -> Infallible {
     start(
@@ -88,8 +91,7 @@ const CONNECTIONS_MAX: usize = 16_384;
 
 fn limits() -> Limits {
     let mut limits = Limits::default();
-    // A payload of 16 MiB and what stands around it.
-    limits.message = 17 * 1024 * 1024;
+    limits.message = MESSAGE_MAX + 1024;
     // The rows go up to 1,024 in flight on one connection.
     limits.calls = 4096;
     limits
