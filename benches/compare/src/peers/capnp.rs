@@ -1,7 +1,9 @@
 //! capnp-rpc: Cap'n Proto's object protocol, whose messages are laid out as they are sent.
 //!
 //! Tuned as its documentation advises: buffered halves, and no traversal limit, which would refuse
-//! large payloads. TCP_NODELAY, which is the user's to set here.
+//! large payloads. TCP_NODELAY, which is the user's to set here. Telling each request its size, so
+//! that its first segment fits, gained 7 % at most, on echoes of 16 MiB; the generated methods leave
+//! it out, and so does this.
 //!
 //! Everything in it is tied to one thread, so [`serve`], [`connect`] and every call must run inside
 //! one `LocalSet`, on a current_thread runtime. [`Connection`] is `Send` by [`SendWrapper`] only,
@@ -30,8 +32,8 @@ use calls_capnp::calls;
 #[path = "generated/capnp/calls_capnp.rs"]
 mod calls_capnp;
 
-/// The largest payload of `echo`, in bytes: the format ends at 512 MiB, the figure is four times
-/// what the comparison sends.
+/// The largest payload of `echo`, in bytes. The format ends at 512 MiB: this is four times what the
+/// comparison sends.
 pub(crate) const MESSAGE_MAX: usize = 64 << 20;
 
 /// Serves at `place`, for ever; `ready` learns where that is once connections are accepted.

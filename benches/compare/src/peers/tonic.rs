@@ -1,10 +1,10 @@
 //! tonic: gRPC over HTTP/2, with prost's messages.
 //!
-//! Tuned for one busy connection, on both sides: windows larger than anything sent, so that flow
-//! control never pauses a payload; the largest frames that still let calls take turns; as many
+//! Tuned for one busy connection, on both sides: windows larger than anything measured, so that
+//! flow control never pauses a payload; the largest frames that still let calls take turns; as many
 //! streams as calls are ever in flight; the client's queue as long; TCP_NODELAY; message limits
 //! raised. The rest, the generated code with its `Vec<u8>` payloads included, is as tonic's users
-//! have it.
+//! have it: payloads generated as `Bytes` moved no figure by more than runs differ.
 
 use std::convert::Infallible;
 
@@ -24,8 +24,8 @@ use calls::{AddReply, AddRequest, Payload};
 #[path = "generated/tonic/calls.rs"]
 mod calls;
 
-/// The largest payload of `echo`, in bytes: tonic has no limit of its own above this, the figure is
-/// four times what the comparison sends.
+/// The largest payload of `echo`, in bytes. tonic would allow any: this is four times what the
+/// comparison sends.
 pub(crate) const MESSAGE_MAX: usize = 64 << 20;
 
 /// What a message may hold: the payload and the fields around it.
@@ -37,7 +37,8 @@ const WINDOW: u32 = 32 << 20;
 /// The default of 16 KiB costs a payload of 16 MiB a thousand frames each way.
 const FRAME_MAX: u32 = 1 << 20;
 
-/// Above the 1,024 calls that are in flight at most; the default of hyper is 200.
+/// Above the 1,024 calls that are in flight at most, so that none waits for a stream or for a place
+/// in the client's queue, which holds 1,024 by default.
 const STREAMS_MAX: u32 = 4096;
 
 /// Serves at `place`, for ever; `ready` learns where that is once connections are accepted.

@@ -1,8 +1,9 @@
 //! ttrpc: gRPC's services with a ten-byte header in the place of HTTP/2, made for containerd.
 //!
-//! It has nothing to tune: used as its documentation shows, asynchronous, with the messages of the
-//! protobuf crate and without a deadline per call. TCP_NODELAY is set on the streams it is given,
-//! because its own TCP listener leaves it off.
+//! Used as its documentation shows, asynchronous, with the messages of the protobuf crate and
+//! without a deadline per call; it has no settings. TCP_NODELAY is set on the streams it is given,
+//! because its own TCP listener leaves it off. Streams that buffer what they read, in the place of
+//! its two reads a message, left small calls as they were and cost large payloads a sixth.
 //!
 //! Its messages end at 4 MiB, a constant of the protocol, so larger payloads cannot be compared:
 //! [`MESSAGE_MAX`] is what fits.
