@@ -13,7 +13,9 @@ const HEADER: &str = "// To write this file anew: cargo run --manifest-path \
                       benches/compare/schemas/generate/Cargo.toml\n";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+    let schemas = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()?;
     let generated = schemas.join("../src/peers/generated");
     let folder = |name: &str| -> Result<PathBuf, std::io::Error> {
         let folder = generated.join(name);
@@ -33,7 +35,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tonic = folder("tonic")?;
     tonic_prost_build::configure()
         .out_dir(&tonic)
-        .compile_protos(&[schemas.join("calls.proto")], std::slice::from_ref(&schemas))?;
+        .compile_protos(
+            &[schemas.join("calls.proto")],
+            std::slice::from_ref(&schemas),
+        )?;
 
     let ttrpc = folder("ttrpc")?;
     ttrpc_codegen::Codegen::new()
@@ -41,7 +46,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .input(schemas.join("calls.proto"))
         .include(&schemas)
         .rust_protobuf()
-        .customize(ttrpc_codegen::Customize { async_all: true, ..Default::default() })
+        .customize(ttrpc_codegen::Customize {
+            async_all: true,
+            ..Default::default()
+        })
         .run()?;
     // The peer's module names the two files itself.
     fs::remove_file(ttrpc.join("mod.rs"))?;
