@@ -23,10 +23,11 @@ const PAYLOADS: [usize; 4] = [0, 1 << 10, 1 << 20, 16 << 20];
 const PATIENCE: Duration = Duration::from_secs(120);
 
 macro_rules! peers {
-    ($($peer:ident),* $(,)?) => {$(
+    ($($peer:ident: $path:path),* $(,)?) => {$(
         mod $peer {
+            use $path as peer;
             use super::{Socket, accept, answer, hang_up, run, start};
-            use crate::peers::$peer::{MESSAGE_MAX, connect, serve};
+            use peer::{MESSAGE_MAX, connect, serve};
             use crate::peers::Place;
 
             #[test]
@@ -65,7 +66,14 @@ macro_rules! peers {
     )*};
 }
 
-peers!(tonic, capnp, ttrpc);
+peers! {
+    ours: crate::peers::ours,
+    ceiling: crate::peers::ceiling::calls,
+    tarpc: crate::peers::tarpc,
+    tonic: crate::peers::tonic,
+    capnp: crate::peers::capnp,
+    ttrpc: crate::peers::ttrpc,
+}
 
 /// Calls `caller` in every way the comparison does and looks at what comes back.
 async fn answer(caller: impl Caller, message_max: usize) {

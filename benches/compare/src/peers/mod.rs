@@ -8,10 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::mode::Mode;
 
+#[cfg(test)]
+mod check;
+
+pub(crate) mod capnp;
 pub(crate) mod ceiling;
 pub(crate) mod ours;
 pub(crate) mod raw;
 pub(crate) mod tarpc;
+pub(crate) mod tonic;
+pub(crate) mod ttrpc;
 
 /// Where a server listens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +56,12 @@ pub(crate) enum Peer {
     Raw,
     /// tarpc 0.38 over its own serde transport with bincode.
     Tarpc,
+    /// tonic 0.14: gRPC over HTTP/2.
+    Tonic,
+    /// capnp-rpc 0.27: Cap'n Proto.
+    Capnp,
+    /// ttrpc 0.10: protobuf without HTTP/2, as containerd has it.
+    Ttrpc,
 }
 
 impl Peer {
@@ -60,6 +72,9 @@ impl Peer {
         Self::Window,
         Self::Raw,
         Self::Tarpc,
+        Self::Tonic,
+        Self::Capnp,
+        Self::Ttrpc,
     ];
 
     /// As on the command line.
@@ -70,6 +85,9 @@ impl Peer {
             Self::Window => "window",
             Self::Raw => "raw",
             Self::Tarpc => "tarpc",
+            Self::Tonic => "tonic",
+            Self::Capnp => "capnp",
+            Self::Ttrpc => "ttrpc",
         }
     }
 
@@ -82,8 +100,8 @@ impl Peer {
     pub(crate) fn runs_in(self, mode: Mode) -> bool {
         match mode {
             Mode::One | Mode::TwoCt => true,
-            // The window and the ping-pong have one task: another worker would do nothing.
-            Mode::TwoMt => !matches!(self, Self::Window | Self::Raw),
+            // It is tied to one thread.
+            Mode::TwoMt => self != Self::Capnp,
         }
     }
 }
@@ -103,6 +121,18 @@ macro_rules! with_callers {
             }
             $crate::peers::Peer::Tarpc => {
                 use $crate::peers::tarpc as $module;
+                $body
+            }
+            $crate::peers::Peer::Tonic => {
+                use $crate::peers::tonic as $module;
+                $body
+            }
+            $crate::peers::Peer::Capnp => {
+                use $crate::peers::capnp as $module;
+                $body
+            }
+            $crate::peers::Peer::Ttrpc => {
+                use $crate::peers::ttrpc as $module;
                 $body
             }
             peer @ ($crate::peers::Peer::Window | $crate::peers::Peer::Raw) => {
