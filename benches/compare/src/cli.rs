@@ -13,7 +13,7 @@ use crate::report::Report;
 use crate::round::{Plan, Transport};
 use crate::rows::Row;
 use crate::task::Task;
-use crate::{chart, client, process, round, server};
+use crate::{chart, client, process, round, server, table};
 
 #[derive(Parser)]
 #[command(about = "Measures rpc-core beside its peers, in one interleaved run")]
@@ -80,7 +80,9 @@ pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         None => measure(cli.run),
-        Some(Command::Table { file }) => read(&file).map(|report| print!("{}", report.table())),
+        Some(Command::Table { file }) => {
+            read(&file).map(|report| print!("{}", table::table(&report)))
+        }
         Some(Command::Chart { file, folder }) => read(&file).and_then(|report| {
             let drawn = chart::draw(&report, &folder)?;
             eprintln!("drawn: {}", drawn.join(", "));
@@ -109,7 +111,7 @@ fn measure(run: Run) -> Result<(), String> {
         transports: or_all(run.transports, Transport::ALL),
     };
     let report = round::measure(&plan)?;
-    print!("{}", report.table());
+    print!("{}", table::table(&report));
     if let Some(file) = run.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
         fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;

@@ -20,6 +20,7 @@ mod server;
 mod socket;
 mod stats;
 mod syscalls;
+mod table;
 mod task;
 
 fn main() -> ExitCode {

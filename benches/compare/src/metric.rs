@@ -58,4 +58,9 @@ impl Metric {
             Self::CallsPerSecond | Self::MegabytesPerSecond | Self::ConnectsPerSecond
         )
     }
+
+    /// Whether a ratio to what others have says anything.
+    pub(crate) fn is_compared(self) -> bool {
+        !matches!(self, Self::GrownKib | Self::Growth)
+    }
 }

@@ -1,7 +1,7 @@
-//! What came out of a run: all figures, as JSON, and their medians, as one table.
+//! What came out of a run: all figures of all rounds, as they are written to JSON.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::{fs, thread};
 
 use serde::{Deserialize, Serialize};
@@ -145,76 +145,6 @@ impl Report {
             (r.as_str(), *t, *p, point.metric) == (row, transport, peer, metric)
         })
     }
-
-    /// The medians with least and greatest, in Markdown.
-    pub(crate) fn table(&self) -> String {
-        let mut text = format!(
-            "Mode {} ({}), {} rounds of {} s a point; median (min-max).\n{}\n\n",
-            self.mode.name(),
-            self.mode.says(),
-            self.rounds,
-            self.seconds,
-            self.machine
-        );
-        let names: Vec<_> = self.peers.iter().map(|peer| peer.name()).collect();
-        let head = ["row", "figure"].iter().chain(&names);
-        let head: Vec<_> = head.chain(&["/ ceiling", "/ raw", "/ best peer"]).collect();
-        line(&mut text, &head);
-        line(&mut text, &vec!["---"; head.len()]);
-        for &transport in Transport::ALL {
-            for row in Row::ALL {
-                for &metric in row.metrics {
-                    if let Some(cells) = self.cells(row, transport, metric) {
-                        line(&mut text, &cells);
-                    }
-                }
-            }
-        }
-        for note in &self.notes {
-            let _infallible = writeln!(text, "\n{note}");
-        }
-        for failure in &self.failures {
-            let _infallible = writeln!(text, "\n{failure}");
-        }
-        text
-    }
-
-    /// A line of the table, if anything of it was measured.
-    fn cells(&self, row: &Row, transport: Transport, metric: Metric) -> Option<Vec<String>> {
-        let find = |peer| self.point(row.name, transport, metric, peer);
-        let cell = |peer| find(peer).map_or_else(|| "-".into(), Point::cell);
-        let mut cells = vec![
-            format!("{} {}", transport.name(), row.name),
-            metric.label().into(),
-        ];
-        cells.extend(self.peers.iter().map(|&peer| cell(peer)));
-        if cells[2..].iter().all(|cell| cell == "-") {
-            return None;
-        }
-        let ours = find(Peer::Ours).map(|point| point.median);
-        let rivals = self.peers.iter().filter(|peer| peer.is_rival());
-        let rivals = rivals
-            .filter_map(|&peer| find(peer))
-            .map(|point| point.median);
-        let best = if metric.is_rate() {
-            rivals.max_by(f64::total_cmp)
-        } else {
-            rivals.min_by(f64::total_cmp)
-        };
-        let reference = |peer| find(peer).map(|point| point.median);
-        for other in [reference(Peer::Ceiling), reference(Peer::Raw), best] {
-            let ratio = ours.zip(other).map(|(ours, other)| ours / other);
-            cells.push(ratio.map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}")));
-        }
-        Some(cells)
-    }
-}
-
-impl Point {
-    fn cell(&self) -> String {
-        let (median, min, max) = (short(self.median), short(self.min), short(self.max));
-        format!("{median} ({min}-{max})")
-    }
 }
 
 /// On what it was measured.
@@ -241,26 +171,4 @@ fn busy() -> Option<String> {
     (load > QUIET).then(|| {
         format!("The machine was busy when the run began: load average {load}. Measure again.")
     })
-}
-
-fn line(text: &mut String, cells: &[impl AsRef<str>]) {
-    for cell in cells {
-        text.push_str("| ");
-        text.push_str(cell.as_ref());
-        text.push(' ');
-    }
-    text.push_str("|\n");
-}
-
-/// A figure with three digits that mean something.
-pub(crate) fn short(value: f64) -> String {
-    let size = value.abs();
-    match size {
-        _ if size >= 1e6 => format!("{:.2}M", value / 1e6),
-        _ if size >= 1e4 => format!("{:.0}k", value / 1e3),
-        _ if size >= 100.0 => format!("{value:.0}"),
-        _ if size >= 10.0 => format!("{value:.1}"),
-        _ if size >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
-    }
 }

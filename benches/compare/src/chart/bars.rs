@@ -3,9 +3,10 @@
 use super::svg::{Anchor, Style, Svg, Theme};
 use crate::metric::Metric;
 use crate::peers::Peer;
-use crate::report::{Report, short};
+use crate::report::Report;
 use crate::round::Transport;
 use crate::rows::Row;
+use crate::table::short;
 
 const COLUMNS: usize = 3;
 const PANEL: f64 = 300.0;

@@ -6,9 +6,10 @@ use std::ops::Range;
 use super::svg::{Anchor, Stroke, Style, Svg, Theme};
 use crate::metric::Metric;
 use crate::peers::Peer;
-use crate::report::{Report, short};
+use crate::report::Report;
 use crate::round::Transport;
 use crate::rows::{Row, Work};
+use crate::table::short;
 
 const WIDTH: f64 = 840.0;
 const HEIGHT: f64 = 500.0;
