@@ -69,7 +69,7 @@ async fn measure(
             }
             Work::Idle { busy, idle } => {
                 let connect = async || module::connect(place).await;
-                Ok(connections::idle(connect, busy, idle, time * 2).await)
+                Ok(connections::idle(connect, busy, idle, time).await)
             }
             Work::Mixed { bytes } => {
                 Ok(mixed(&module::connect(place).await, bytes, time).await)

@@ -25,6 +25,10 @@ const SETTLING: Duration = Duration::from_millis(300);
 /// is not counted.
 const FIRST: usize = 50;
 
+/// How often the load beside idle connections is measured; the median counts. A single window is at
+/// the mercy of whatever else the machine does in it.
+const WINDOWS: usize = 5;
+
 /// Connects and adds once, again and again for so long; connections are closed while the clock
 /// stands.
 pub(crate) async fn connect<C: Caller>(
@@ -77,9 +81,13 @@ pub(crate) async fn idle<C: Caller>(
     let busy = keep(&connect, busy).await;
     let p99 = async || {
         load::add(busy.clone(), time / 4).await;
-        let mut tally = load::add(busy.clone(), time).await;
-        let nanos = stats::quantile(&mut tally.nanos, 0.99);
-        nanos.unwrap_or_default() as f64 / 1e3
+        let mut p99s = Vec::with_capacity(WINDOWS);
+        for _ in 0..WINDOWS {
+            let mut tally = load::add(busy.clone(), time).await;
+            let nanos = stats::quantile(&mut tally.nanos, 0.99);
+            p99s.push(nanos.unwrap_or_default() as f64 / 1e3);
+        }
+        stats::spread(&p99s).map_or(0.0, |(median, ..)| median)
     };
     let alone = p99().await;
     let _idle = keep(&connect, idle).await;

@@ -33,6 +33,8 @@ impl Child {
 
     fn spawn(mut command: Command) -> Result<Self, String> {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // What a wrong answer says is enough; where tokio was then is not of interest.
+        let command = command.env("RUST_BACKTRACE", "0");
         let program = command.get_program().to_owned();
         let started = command.spawn();
         let mut process = started.map_err(|error| format!("{program:?}: {error}"))?;
