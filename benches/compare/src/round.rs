@@ -2,11 +2,13 @@
 //! disturbs all of them.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fs, process};
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::control::Said;
@@ -66,6 +68,7 @@ impl Transport {
 pub(crate) fn measure(plan: &Plan) -> Result<Report, String> {
     let folder = Folder::new()?;
     let mut report = Report::new(plan);
+    let _lock = alone(&mut report.notes)?;
     let rows = measurable(&plan.rows, &mut report.notes);
     let _spinners = Spinners::start(plan.mode.spinning_cpus())?;
     for round in 1..=plan.rounds {
@@ -83,6 +86,19 @@ pub(crate) fn measure(plan: &Plan) -> Result<Report, String> {
         }
     }
     Ok(report)
+}
+
+/// Notes whether another run is under way, which would disturb this one and be disturbed by it. The
+/// file is locked until it is dropped.
+fn alone(notes: &mut Vec<String>) -> Result<File, String> {
+    let path = env::temp_dir().join("compare.lock");
+    let file = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let note = "Another run was under way when this one began. Measure again.";
+        eprintln!("{note}");
+        notes.push(note.into());
+    }
+    Ok(file)
 }
 
 /// The rows that can be measured here. Why others cannot is noted, and said at once.

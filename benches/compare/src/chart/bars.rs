@@ -67,7 +67,8 @@ pub(super) fn draw(report: &Report, transport: Transport, theme: &Theme) -> Opti
     let mut svg = Svg::new(width, whole, &says, theme);
     let heading = Style::new(17, theme.ink).bold(true);
     svg.words((MARGIN, 30.0), heading, says);
-    let note = "ceiling: a protocol by hand without codec, handlers, deadlines and limits";
+    let note = "ceiling: a protocol by hand without codec, handlers, deadlines and limits; \
+                ttrpc's messages end at 4 MiB, its rows of 16 MiB carry those";
     svg.words((MARGIN, 50.0), Style::new(12, theme.faint), note);
     for (at, (row, metric, figures)) in panels.iter().enumerate() {
         let x = MARGIN + PANEL * (at % COLUMNS) as f64;
