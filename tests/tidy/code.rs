@@ -34,6 +34,11 @@ const LONG: &[(&str, usize, &str)] = &[
         600,
         "histories, one after the other",
     ),
+    (
+        "benches/compare/src/peers/generated/capnp/calls_capnp.rs",
+        1000,
+        "written by a generator",
+    ),
 ];
 
 /// The most lines of an example: one idea each.
