@@ -98,6 +98,7 @@ mod error;
 mod fnv;
 pub mod layer;
 mod limits;
+mod pool;
 mod proto;
 mod race;
 pub mod server;

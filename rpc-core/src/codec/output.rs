@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use crate::pool;
+
 /// Appends to a buffer and refuses what passes the limit, before the buffer grows.
 ///
 /// Encoders write a few bytes at a time. So a write asks only whether there is room; the limit is
@@ -56,6 +58,10 @@ fn grow(buffer: &mut Vec<u8>, limit: &Limit, bytes: &[u8]) -> Result<(), Overflo
     if buffer.len().saturating_add(bytes.len()) > limit.end {
         limit.passed.set(true);
         return Err(Overflow);
+    }
+    if bytes.len() >= pool::LARGE && buffer.capacity() < pool::LARGE {
+        let small = std::mem::replace(buffer, pool::take());
+        buffer.extend_from_slice(&small);
     }
     buffer.extend_from_slice(bytes);
     Ok(())

@@ -1,8 +1,10 @@
 //! A message whose chunks are still arriving.
 
-use bytes::{Bytes, BytesMut};
+use std::mem;
 
 use crate::limits::Limits;
+use crate::pool::{self, Pooled};
+use crate::wire::Payload;
 
 /// How much may be under assembly.
 #[derive(Clone, Copy, Debug)]
@@ -26,25 +28,49 @@ impl Bounds {
 /// Grows with the bytes received, never by what was announced.
 #[derive(Debug)]
 pub(super) struct Assembly {
-    buffer: BytesMut,
+    bytes: Pooled,
 }
 
 impl Assembly {
+    /// Less than this is not read [in place](Self::lend): the buffer would grow in small steps.
+    const LENT_MIN: usize = 16 * 1024;
+
     pub(super) fn new(first: &[u8]) -> Self {
+        let mut bytes = pool::take();
+        bytes.extend_from_slice(first);
         Self {
-            buffer: BytesMut::from(first),
+            bytes: Pooled(bytes),
         }
     }
 
     pub(super) fn push(&mut self, chunk: &[u8]) {
-        self.buffer.extend_from_slice(chunk);
+        self.bytes.0.extend_from_slice(chunk);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.buffer.len()
+        self.bytes.0.len()
     }
 
-    pub(super) fn finish(self) -> Bytes {
-        self.buffer.freeze()
+    /// Lends the buffer out, so that up to `wanted` bytes can be read to its end; `None` while it is
+    /// too short for that. What is made room for is no more than what has been received.
+    pub(super) fn lend(&mut self, wanted: usize) -> Option<Vec<u8>> {
+        let bytes = &mut self.bytes.0;
+        let room = bytes.capacity().saturating_sub(bytes.len());
+        if room < wanted.min(Self::LENT_MIN) {
+            if bytes.len() < Self::LENT_MIN {
+                return None;
+            }
+            bytes.reserve(bytes.len());
+        }
+        Some(mem::take(bytes))
+    }
+
+    /// The buffer comes back, with more in it.
+    pub(super) fn give_back(&mut self, bytes: Vec<u8>) {
+        self.bytes.0 = bytes;
+    }
+
+    pub(super) fn finish(mut self) -> Payload {
+        pool::share(mem::take(&mut self.bytes.0)).into()
     }
 }

@@ -286,7 +286,7 @@ impl Calls {
                         state: State::Receiving { outcome, assembly },
                         ..
                     }) => {
-                        let reply = outcome.reply(assembly.finish().into());
+                        let reply = outcome.reply(assembly.finish());
                         Arrival::Assembled { token, reply }
                     }
                     _ => Arrival::Stray,
@@ -294,6 +294,26 @@ impl Calls {
             }
             Some(_) => Arrival::Stray,
             None => self.late_or_stray(id, more),
+        }
+    }
+
+    /// The buffer of a message of which so many bytes more are to come, if there is such a message
+    /// and the limits leave room for them.
+    pub(super) fn lend(&mut self, id: CallId, wanted: usize, bounds: Bounds) -> Option<Vec<u8>> {
+        let State::Receiving { assembly, .. } = &mut self.table.get_mut(&id)?.state else {
+            return None;
+        };
+        let fits = assembly.len().saturating_add(wanted) <= bounds.message
+            && self.assembling.saturating_add(wanted) <= bounds.total;
+        fits.then(|| assembly.lend(wanted)).flatten()
+    }
+
+    /// The buffer that was lent comes back with so many bytes more.
+    pub(super) fn give_back(&mut self, id: CallId, buffer: Vec<u8>, more: usize) {
+        let state = self.table.get_mut(&id).map(|entry| &mut entry.state);
+        if let Some(State::Receiving { assembly, .. }) = state {
+            assembly.give_back(buffer);
+            self.assembling = self.assembling.saturating_add(more);
         }
     }
 

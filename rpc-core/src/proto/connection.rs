@@ -1,5 +1,6 @@
 //! The state of one connection, and the contract of the protocol core.
 
+mod body;
 mod calling;
 mod frames;
 mod opening;
@@ -8,6 +9,7 @@ mod serving;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+pub(crate) use self::body::Body;
 use self::serving::late_arrival;
 use super::calls::{Call, Calls, Progress};
 use super::credit::Credit;

@@ -54,6 +54,11 @@ impl Credit {
         self.send == 0
     }
 
+    /// Whether the peer may send so many bytes.
+    pub(super) fn covers(&self, bytes: usize) -> bool {
+        self.granted >= bytes as u64
+    }
+
     /// A chunk arrived and its bytes are taken.
     pub(super) fn receive(&mut self, bytes: usize) -> Result<(), Fault> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);

@@ -37,7 +37,7 @@ mod tests;
 use connection::Audit;
 
 pub(crate) use calls::Call;
-pub(crate) use connection::{Connection, Taken};
+pub(crate) use connection::{Body, Connection, Taken};
 pub(crate) use event::Event;
 pub(crate) use fault::Fault;
 pub(crate) use handshake::{Opening, Terms};

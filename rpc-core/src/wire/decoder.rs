@@ -34,6 +34,14 @@ pub(crate) enum Cut<'a> {
     },
 }
 
+/// A chunk of whose body something is still to come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unfinished {
+    pub(crate) id: u64,
+    pub(crate) callee: bool,
+    pub(crate) left: usize,
+}
+
 /// A chunk whose header was seen.
 #[derive(Clone, Copy, Debug)]
 struct Chunk {
@@ -97,6 +105,29 @@ impl Decoder {
         };
         *input = behind;
         Ok(Some(Cut::Whole { header, body }))
+    }
+
+    /// The chunk whose body is to come next, as far as it has not arrived.
+    pub(crate) fn unfinished(&self) -> Option<Unfinished> {
+        let Chunk { header, left } = self.chunk?;
+        Some(Unfinished {
+            id: header.id,
+            callee: header.flags & flag::CALLEE != 0,
+            left,
+        })
+    }
+
+    /// So many bytes of the [unfinished](Self::unfinished) chunk have arrived elsewhere. Whether the
+    /// message goes on behind them.
+    pub(crate) fn pass(&mut self, bytes: usize) -> bool {
+        let Some(chunk) = self.chunk.take() else {
+            return false;
+        };
+        let left = chunk.left.saturating_sub(bytes);
+        if left > 0 {
+            self.chunk = Some(Chunk { left, ..chunk });
+        }
+        left > 0 || chunk.header.flags & flag::MORE != 0
     }
 
     /// As much of a chunk as has arrived.

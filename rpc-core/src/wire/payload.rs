@@ -6,6 +6,8 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
+use crate::pool;
+
 /// Encoded arguments, or an encoded value: in place while it is small, in a shared buffer beyond.
 ///
 /// Most calls carry a few bytes. Held in place they cost neither an allocation nor a reference
@@ -72,7 +74,7 @@ impl Payload {
         let written = write(buffer);
         let payload = match buffer.len() {
             ..=SCRATCH_MAX => Self::copy_from_slice(buffer),
-            _ => Self::from(std::mem::take(buffer)),
+            _ => pool::share(std::mem::take(buffer)).into(),
         };
         // After a failure it may be of any size.
         if buffer.capacity() > SCRATCH_MAX.saturating_mul(2) {
