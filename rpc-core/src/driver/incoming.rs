@@ -26,7 +26,14 @@ pub(crate) trait Handler: Send + Sync + 'static {
 pub(crate) trait Session: Send + 'static {
     /// Runs a call as far as it goes without waiting. `cx` is the connection's: a handler that has
     /// to wait goes on in a task of its own, and answers by a [`Ticket`]. Takes what is in the call.
-    fn start(&mut self, call: &mut Incoming, terms: &Terms, cx: &mut Context<'_>) -> Started;
+    /// `now` is when the calls that arrived together did.
+    fn start(
+        &mut self,
+        call: &mut Incoming,
+        terms: &Terms,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> Started;
 
     /// The calls that had arrived are started: what only they needed can go.
     fn rest(&mut self);

@@ -86,7 +86,10 @@ impl Driver {
     /// Turns before the task lets others run: a flood on one connection must not starve the rest.
     const TURNS: usize = 8;
 
-    /// Frames taken in one turn, for the same reason.
+    /// Reads in one turn, so that what is to be sent does not wait for more.
+    const READS: usize = 4;
+
+    /// Frames taken in one read, for the same reason.
     const FRAMES: usize = 1024;
 
     /// How long the last words to a peer may take.
@@ -125,13 +128,20 @@ impl Driver {
         }
     }
 
-    /// One turn: what callers left, what arrived, what is to be sent. Whether anything moved.
+    /// One turn: what callers left, what arrived, what is to be sent. Whether there is more to do
+    /// that nothing will wake the task for.
     fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
         let now = now();
-        let mut moved = self.take_posts(now, scratch);
-        moved |= self.receive(now, cx, scratch);
+        self.take_posts(now, scratch);
+        let mut more = true;
+        for _ in 0..Self::READS {
+            more = self.receive(now, cx, scratch);
+            if !more {
+                break;
+            }
+        }
         self.keep_time(now, cx, scratch);
-        moved |= self.send(now, cx, scratch);
+        self.send(now, cx, scratch);
         if let Some(session) = self
             .session
             .as_mut()
@@ -140,15 +150,12 @@ impl Driver {
             session.rest();
         }
         self.deliver(scratch);
-        moved
+        more || (self.phase == Phase::Open && self.is_done())
     }
 
     /// Does what callers and handlers left on the desk.
-    fn take_posts(&mut self, now: Instant, scratch: &mut Scratch) -> bool {
+    fn take_posts(&mut self, now: Instant, scratch: &mut Scratch) {
         self.shared.take_posts(&mut scratch.posts);
-        if scratch.posts.is_empty() {
-            return false;
-        }
         let mut posts = mem::take(&mut scratch.posts);
         for post in &mut posts {
             match post {
@@ -185,10 +192,10 @@ impl Driver {
         }
         posts.clear();
         scratch.posts = posts;
-        true
     }
 
-    /// Reads, lets the protocol take it in, and runs the calls that came.
+    /// Reads, lets the protocol take it in, and runs the calls that came. Whether there may be more:
+    /// the system wakes the task only once a read has brought nothing.
     fn receive(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
         if self.phase == Phase::Done {
             return false;
@@ -258,7 +265,9 @@ impl Driver {
             let before = buffer.len();
             // The header behind the body comes along where there is room, so that it needs no read
             // of its own.
-            let room = left.saturating_add(HEADER_LEN).min(buffer.capacity() - before);
+            let room = left
+                .saturating_add(HEADER_LEN)
+                .min(buffer.capacity() - before);
             let polled = {
                 let mut place = (&mut buffer).limit(room);
                 let read = pin!(self.io.read_buf(&mut place));
@@ -329,7 +338,7 @@ impl Driver {
                         payload: Payload::copy_from_slice(payload),
                         deadline,
                     };
-                    self.start(&mut call, cx);
+                    self.start(&mut call, now, cx);
                 }
                 Taken::Reply {
                     token,
@@ -351,21 +360,28 @@ impl Driver {
 
     /// Lets the protocol know the time, and sees to it that it is asked again when it wants to be.
     fn keep_time(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) {
+        if now < self.armed && self.broken.is_none() && !self.is_done() {
+            return;
+        }
         if let Some((_, text)) = self.broken.take_if(|(until, _)| now >= *until) {
             self.proto.handle_error(text);
         }
         if self.proto.poll_timeout().is_some_and(|due| now >= due) {
             self.proto.handle_timeout(now);
         }
-        if self.proto.is_done() && self.outbound.is_empty() {
+        if self.is_done() {
             self.proto.close(Fault::Closed);
         }
         self.hand_out(now, cx, scratch);
     }
 
+    /// Whether the connection has said goodbye, and everything before that.
+    fn is_done(&self) -> bool {
+        self.proto.is_done() && self.outbound.is_empty()
+    }
+
     /// Takes what the protocol has to send, and writes it.
-    fn send(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
-        let mut moved = false;
+    fn send(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) {
         loop {
             while self.outbound.len() < Self::UNSENT_MAX {
                 if !self.proto.poll_transmit(now, &mut self.outbound) {
@@ -379,13 +395,13 @@ impl Driver {
                 break;
             }
             self.stall = self.stall.or_else(|| self.stalled_at(now));
-            moved |= self.write(now, cx);
-            if !self.outbound.is_empty() || !moved {
+            if !self.write(now, cx) || !self.outbound.is_empty() {
                 break;
             }
         }
+        // A peer that takes nothing any more has been given up.
+        self.hand_out(now, cx, scratch);
         self.arm(now, cx);
-        moved
     }
 
     /// Says what the connection holds for its peer.
@@ -420,7 +436,7 @@ impl Driver {
                     };
                     // What was held for it is its own from here on.
                     self.weigh();
-                    self.start(&mut call, cx);
+                    self.start(&mut call, now, cx);
                 }
                 Event::Abort(id) => {
                     if let Some(cancellation) = self.running.remove(&id) {
@@ -449,15 +465,15 @@ impl Driver {
     }
 
     /// Runs a call of the peer's.
-    fn start(&mut self, call: &mut Incoming, cx: &mut Context<'_>) {
+    fn start(&mut self, call: &mut Incoming, now: Instant, cx: &mut Context<'_>) {
         let (id, deadline) = (call.id, call.deadline);
         self.is_serving = true;
         let started = match (&mut self.session, &self.handler, self.proto.terms()) {
-            (Some(session), _, Some(terms)) => session.start(call, terms, cx),
+            (Some(session), _, Some(terms)) => session.start(call, terms, now, cx),
             (empty, Some(handler), Some(terms)) => {
                 let link = Link::without_owner(Arc::clone(&self.shared));
                 let session = empty.insert(Arc::clone(handler).session(link));
-                session.start(call, terms, cx)
+                session.start(call, terms, now, cx)
             }
             _ => Started::Unknown(Error::new(
                 Code::Unimplemented,
@@ -617,12 +633,12 @@ impl Driver {
     fn run(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
         for _ in 0..Self::TURNS {
             let before = self.phase;
-            let moved = self.turn(cx, scratch);
+            let more = self.turn(cx, scratch);
             self.part(cx);
             if self.phase == Phase::Done {
                 return Poll::Ready(());
             }
-            if !moved && self.phase == before {
+            if !more && self.phase == before {
                 if let Some(busy) = self.shared.sleep(cx) {
                     self.tidy(busy);
                     return Poll::Pending;

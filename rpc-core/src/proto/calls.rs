@@ -300,7 +300,7 @@ impl Calls {
     /// The buffer of a message of which so many bytes more are to come, if there is such a message
     /// and the limits leave room for them.
     pub(super) fn lend(&mut self, id: CallId, wanted: usize, bounds: Bounds) -> Option<Vec<u8>> {
-        let State::Receiving { assembly, .. } = &mut self.table.get_mut(&id)?.state else {
+        let State::Receiving { assembly, .. } = &mut self.table.get_mut(id)?.state else {
             return None;
         };
         let fits = assembly.len().saturating_add(wanted) <= bounds.message
@@ -310,7 +310,7 @@ impl Calls {
 
     /// The buffer that was lent comes back with so many bytes more.
     pub(super) fn give_back(&mut self, id: CallId, buffer: Vec<u8>, more: usize) {
-        let state = self.table.get_mut(&id).map(|entry| &mut entry.state);
+        let state = self.table.get_mut(id).map(|entry| &mut entry.state);
         if let Some(State::Receiving { assembly, .. }) = state {
             assembly.give_back(buffer);
             self.assembling = self.assembling.saturating_add(more);

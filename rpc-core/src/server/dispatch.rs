@@ -67,6 +67,7 @@ impl Dispatch {
         &mut self,
         call: &mut Incoming,
         terms: &Terms,
+        now: Instant,
         cx: &mut TaskContext<'_>,
     ) -> Result<Started, (Refusal, Error)> {
         let Self {
@@ -109,7 +110,7 @@ impl Dispatch {
             context: Some(context),
         };
         if !(*has_threads && route.is_slow.load(Ordering::Relaxed)) {
-            let began = pace.begin();
+            let began = pace.begin(now);
             let polled = running.poll(cx);
             if pace.end(began) {
                 route.is_slow.store(true, Ordering::Relaxed);
@@ -163,8 +164,14 @@ fn prepare(router: &Router, route: &Route, kept: &mut Option<Kept>) -> Result<()
 
 impl Session for Dispatch {
     #[inline]
-    fn start(&mut self, call: &mut Incoming, terms: &Terms, cx: &mut TaskContext<'_>) -> Started {
-        self.run(call, terms, cx)
+    fn start(
+        &mut self,
+        call: &mut Incoming,
+        terms: &Terms,
+        now: Instant,
+        cx: &mut TaskContext<'_>,
+    ) -> Started {
+        self.run(call, terms, now, cx)
             .unwrap_or_else(|(refusal, error)| {
                 let error = error.with_executed(Executed::No);
                 match refusal {
@@ -188,6 +195,8 @@ struct Pace {
     /// Calls since the clock was read.
     calls: u32,
     since: Option<Instant>,
+    /// When the clock was read last, while more calls come.
+    last: Option<Instant>,
     /// So many calls are measured one by one.
     suspicion: u32,
 }
@@ -207,18 +216,19 @@ impl Pace {
         Self {
             calls: 0,
             since: None,
+            last: None,
             suspicion: 0,
         }
     }
 
     #[inline]
-    fn begin(&mut self) -> Option<Instant> {
+    fn begin(&mut self, arrived: Instant) -> Option<Instant> {
         if self.suspicion > 0 {
             self.suspicion -= 1;
             return Some(now());
         }
         if self.calls == 0 {
-            self.since = Some(now());
+            self.since = Some(self.last.take().unwrap_or(arrived));
         }
         self.calls += 1;
         None
@@ -231,18 +241,26 @@ impl Pace {
             return now().saturating_duration_since(began) > Self::LONG;
         }
         if self.calls >= Self::CALLS {
-            self.rest();
+            self.look();
         }
         false
     }
 
-    fn rest(&mut self) {
-        let calls = mem::take(&mut self.calls);
-        if let Some(since) = self.since.take().filter(|_| calls > 0) {
-            if now().saturating_duration_since(since) > Self::LONG {
+    /// Reads the clock after several calls.
+    fn look(&mut self) {
+        self.calls = 0;
+        if let Some(since) = self.since.take() {
+            let now = now();
+            if now.saturating_duration_since(since) > Self::LONG {
                 self.suspicion = Self::SUSPICION;
             }
+            self.last = Some(now);
         }
+    }
+
+    fn rest(&mut self) {
+        self.look();
+        self.last = None;
     }
 }
 
