@@ -180,6 +180,12 @@ impl Shared {
         }
     }
 
+    /// Whether callers have left something, and others have calls under way and may leave more.
+    pub(super) fn is_filling(&self) -> bool {
+        let desk = self.lock();
+        !desk.posts.is_empty() && desk.posts.len() < desk.slots.used
+    }
+
     /// The task goes to sleep, to be woken by the next post; `None` if one is here already. Whether
     /// a call of ours is under way.
     pub(super) fn sleep(&self, cx: &Context<'_>) -> Option<bool> {

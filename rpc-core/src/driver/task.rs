@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BufMut as _;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Sleep;
 
 use super::desk::{Post, Shared};
@@ -33,6 +34,12 @@ pub(crate) struct Driver {
     proto: Connection,
     io: Box<dyn Io>,
     handler: Option<Arc<dyn Handler>>,
+    /// A runtime with several threads runs a task that was just woken before all others, so that
+    /// each caller would have its call written alone. There the task, woken by one call while there
+    /// are others, lets those who are waiting to run leave theirs first, once.
+    gathers: bool,
+    /// It has let them.
+    gathered: bool,
     /// Made with the peer's first call.
     session: Option<Box<dyn Session>>,
     /// Calls were started in this turn.
@@ -109,6 +116,8 @@ impl Driver {
             proto,
             io,
             handler,
+            gathers: has_threads(),
+            gathered: false,
             session: None,
             is_serving: false,
             running: HashMap::new(),
@@ -631,6 +640,11 @@ impl Driver {
 
     /// Runs until there is nothing to do, or others should have their turn.
     fn run(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
+        if self.gathers && !mem::replace(&mut self.gathered, true) && self.shared.is_filling() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.gathered = false;
         for _ in 0..Self::TURNS {
             let before = self.phase;
             let more = self.turn(cx, scratch);
@@ -663,6 +677,12 @@ impl Future for Driver {
         scratch.give_back();
         polled
     }
+}
+
+/// Whether the runtime of the caller has several threads.
+fn has_threads() -> bool {
+    let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
+    matches!(flavor, Ok(RuntimeFlavor::MultiThread))
 }
 
 /// The runtime may drop the task at any time, for example when it shuts down. Everybody who waits
