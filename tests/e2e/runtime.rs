@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use examples::{Calc, CalculatorClient, CalculatorServer};
 use matchmaker::{Config, Daemon};
-use rpc_core::{Channel, Code, Executed, Server};
+use rpc_core::{Channel, Code, Executed, Server, ServerBuilder};
 use support::work::{Ledger, WorkClient, WorkServer, Worker};
 use support::{LIMIT, TempDir, eventually, eventually_async, free_address, within};
 use tokio::runtime::{Builder, Runtime};
@@ -337,6 +337,31 @@ async fn who_comes_when_all_connections_are_taken_is_refused_with_a_reason() {
         second.echo(2).await.ok()
     })
     .await;
+}
+
+/// A whole fleet may come within the second in which clients have not said that they are ready, and
+/// that is more than may be silent.
+#[tokio::test]
+async fn all_who_come_at_once_may_stay() {
+    const CLIENTS: u64 = 2 * ServerBuilder::HANDSHAKING_MAX as u64;
+    let server = Server::builder()
+        .service(WorkServer::new(Worker::default()))
+        .listen("tcp://127.0.0.1:0")
+        .connections_per_peer_max(usize::MAX)
+        .start();
+    let server = server.await.unwrap();
+    let mut clients = Vec::new();
+    for number in 0..CLIENTS {
+        let client = WorkClient::connect(&server.addresses()[0]).await.unwrap();
+        assert_eq!(client.echo(number).await, Ok(number));
+        clients.push(client);
+    }
+    assert_eq!(server.connections() as u64, CLIENTS);
+    // Each call goes over the connection that was made for the one before.
+    for client in &clients {
+        assert_eq!(client.echo(1).await, Ok(1));
+    }
+    assert_eq!(server.connections() as u64, CLIENTS);
 }
 
 #[tokio::test]

@@ -137,6 +137,16 @@ impl Driver {
         }
     }
 
+    /// Whether both sides have agreed on how they speak, whatever has become of it.
+    pub(crate) fn has_agreed(&self) -> bool {
+        self.proto.terms().is_some()
+    }
+
+    /// Whether the connection has ended, though its last words may not be said.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.phase != Phase::Open
+    }
+
     /// One turn: what callers left, what arrived, what is to be sent. Whether there is more to do
     /// that nothing will wake the task for.
     fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {

@@ -43,8 +43,8 @@ impl ServerBuilder {
     /// take them all.
     pub const CONNECTIONS_PER_PEER_MAX: usize = 256;
 
-    /// Connections in their handshake: 256, so that those who connect and say nothing cannot take
-    /// the places of those who do.
+    /// Connections whose client has not said hello: 256, so that those who connect and say nothing
+    /// cannot take the places of those who do.
     pub const HANDSHAKING_MAX: usize = 256;
 
     /// Calls in flight on all connections of one server: 8,192.
@@ -114,8 +114,8 @@ impl ServerBuilder {
         self
     }
 
-    /// The most connections in their handshake; one more ends the oldest of them. The default is
-    /// [`HANDSHAKING_MAX`](Self::HANDSHAKING_MAX).
+    /// The most connections whose client has not said hello; one more ends the oldest of them. The
+    /// default is [`HANDSHAKING_MAX`](Self::HANDSHAKING_MAX).
     pub fn handshaking_max(mut self, connections: usize) -> Self {
         self.handshaking_max = connections;
         self

@@ -1,24 +1,25 @@
 //! The open connections of a server.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use tokio::sync::Notify;
 
 use super::Router;
 use crate::driver::{Driver, Link};
 use crate::error::Code;
-use crate::race::race;
 use crate::transport::{Address, HostPort, Peer};
 
 /// Knows every connection from its acceptance until its driver is gone.
 pub(super) struct Connections {
     open: Mutex<Open>,
     emptied: Notify,
-    /// Connections that may be in their handshake. One more ends the oldest of them: an honest
-    /// handshake takes one round trip, so the oldest is the least likely to be one.
+    /// Connections whose client may not have said hello. One more ends the oldest of them: an honest
+    /// hello takes one way through the network, so the oldest is the least likely to be one.
     handshaking_max: usize,
     router: Arc<Router>,
 }
@@ -27,8 +28,9 @@ pub(super) struct Connections {
 struct Open {
     links: HashMap<u64, Link>,
     per_origin: HashMap<Origin, usize>,
-    /// Connections whose handshake is not over, the oldest first.
-    handshaking: VecDeque<u64>,
+    /// Connections whose client has not said hello, the oldest first. `ready` is not waited for: an
+    /// honest client may take a second for it, in which many others come.
+    silent: BTreeSet<u64>,
     /// No more connections are taken in.
     draining: bool,
 }
@@ -73,32 +75,24 @@ impl Connections {
         if open.draining {
             link.go_away(Code::Draining, SHUTTING_DOWN);
         }
-        open.handshaking.push_back(key);
-        if open.handshaking.len() > self.handshaking_max {
-            let oldest = open.handshaking.pop_front();
+        open.silent.insert(key);
+        if open.silent.len() > self.handshaking_max {
+            let oldest = open.silent.pop_first();
             if let Some(slow) = oldest.and_then(|oldest| open.links.get(&oldest)) {
                 slow.close();
             }
         }
         *open.per_origin.entry(origin.clone()).or_default() += 1;
-        open.links.insert(key, link.clone());
+        open.links.insert(key, link);
         drop(open);
-        let membership = Membership {
-            connections: Arc::clone(self),
-            key,
-            origin,
-        };
-        tokio::spawn(async move {
-            let mut driver = pin!(driver);
-            race(driver.as_mut(), link.established()).await;
-            membership
-                .connections
-                .lock()
-                .handshaking
-                .retain(|&other| other != key);
-            drop(link);
-            driver.await;
-            drop(membership);
+        tokio::spawn(Seat {
+            driver,
+            membership: Membership {
+                connections: Arc::clone(self),
+                key,
+                origin,
+                is_silent: true,
+            },
         });
     }
 
@@ -151,18 +145,43 @@ impl Connections {
 
 const SHUTTING_DOWN: &str = "the server is shutting down";
 
+/// The task of one connection of the server.
+struct Seat {
+    driver: Driver,
+    /// Stands last, because the connection counts until its driver is gone.
+    membership: Membership,
+}
+
+impl Future for Seat {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = Pin::new(&mut self.driver).poll(cx);
+        if self.membership.is_silent && self.driver.has_agreed() {
+            self.membership.is_silent = false;
+            let membership = &self.membership;
+            membership.connections.lock().silent.remove(&membership.key);
+        }
+        polled
+    }
+}
+
 /// Takes a connection off the table when its task is gone, however it goes.
 struct Membership {
     connections: Arc<Connections>,
     key: u64,
     origin: Origin,
+    /// It may be among those whose client has not said hello.
+    is_silent: bool,
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
         let mut open = self.connections.lock();
         open.links.remove(&self.key);
-        open.handshaking.retain(|&other| other != self.key);
+        if self.is_silent {
+            open.silent.remove(&self.key);
+        }
         if let Some(count) = open.per_origin.get_mut(&self.origin) {
             *count -= 1;
             if *count == 0 {
