@@ -50,7 +50,7 @@ impl Connector for TcpConnector {
         let mut failures = Vec::new();
         for candidate in candidates {
             match dial(candidate).await {
-                Ok(stream) => return Ok(conduit(stream, candidate)),
+                Ok(conduit) => return Ok(conduit),
                 Err(error) => failures.push((candidate, error)),
             }
         }
@@ -106,7 +106,9 @@ impl Listener for TcpListener {
     async fn accept(&mut self) -> io::Result<Conduit> {
         // No further await: what was accepted must be returned.
         let (stream, peer) = self.inner.accept().await?;
-        Ok(conduit(stream, peer))
+        let is_local =
+            is_loopback(peer) || stream.local_addr().is_ok_and(|own| own.ip() == peer.ip());
+        Ok(conduit(stream, peer, is_local))
     }
 
     fn address(&self) -> String {
@@ -114,16 +116,16 @@ impl Listener for TcpListener {
     }
 }
 
-fn conduit(stream: TcpStream, at: SocketAddr) -> Conduit {
-    // Who dials 0.0.0.0 reaches another address.
-    let at = stream.peer_addr().unwrap_or(at);
+fn conduit(stream: TcpStream, at: SocketAddr, is_local: bool) -> Conduit {
     // A small call must not wait for the acknowledgement of the one before. It fails only on a
     // connection that is broken already, which reading will tell.
     let _ = stream.set_nodelay(true);
-    let is_own = stream.local_addr().is_ok_and(|own| own.ip() == at.ip());
-    let peer = Peer::new(format!("tcp://{}", HostPort::from(at)))
-        .with_local(is_own || at.ip().to_canonical().is_loopback());
+    let peer = Peer::new(format!("tcp://{}", HostPort::from(at))).with_local(is_local);
     Conduit::new(stream, peer)
+}
+
+fn is_loopback(at: SocketAddr) -> bool {
+    at.ip().to_canonical().is_loopback()
 }
 
 async fn resolve(at: &HostPort, address: &str) -> Result<Vec<SocketAddr>, Error> {
@@ -147,18 +149,26 @@ async fn resolve(at: &HostPort, address: &str) -> Result<Vec<SocketAddr>, Error>
     }
 }
 
-async fn dial(at: SocketAddr) -> io::Result<TcpStream> {
+async fn dial(at: SocketAddr) -> io::Result<Conduit> {
     let stream = TcpStream::connect(at).await?;
-    if is_connected_to_itself(&stream) {
+    // Who dials 0.0.0.0 reaches another address; any other is what was dialled.
+    let at = match at.ip().is_unspecified() {
+        true => stream.peer_addr().unwrap_or(at),
+        false => at,
+    };
+    let own = stream.local_addr().ok();
+    if own.is_some_and(|own| is_one_end(own, at)) {
         return Err(ErrorKind::ConnectionRefused.into());
     }
-    Ok(stream)
+    let is_local = is_loopback(at) || own.is_some_and(|own| own.ip() == at.ip());
+    Ok(conduit(stream, at, is_local))
 }
 
-/// With nobody listening, the kernel may choose the very port that is dialled as our own; TCP then
-/// connects the socket to itself, and the real server could not bind its port any more.
-fn is_connected_to_itself(stream: &TcpStream) -> bool {
-    matches!((stream.local_addr(), stream.peer_addr()), (Ok(own), Ok(peer)) if own == peer)
+/// Whether both ends of a connection are one. With nobody listening, the kernel may choose the very
+/// port that is dialled as our own; TCP then connects the socket to itself, and the real server could
+/// not bind its port any more.
+fn is_one_end(own: SocketAddr, peer: SocketAddr) -> bool {
+    (own.ip(), own.port()) == (peer.ip(), peer.port())
 }
 
 /// One error for all the addresses that were tried. Where they failed in different ways, that
@@ -379,6 +389,6 @@ mod tests {
         own.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let here = own.local_addr().unwrap();
         let stream = own.connect(here).await.unwrap();
-        assert!(is_connected_to_itself(&stream));
+        assert!(is_one_end(here, stream.peer_addr().unwrap()));
     }
 }
