@@ -1,5 +1,7 @@
 //! Connections to one address: made when needed, shared by all who wait, made again when lost.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -153,21 +155,41 @@ impl Attempt {
             instance: [0; 16],
             refuse: None,
         };
-        let link = Link::client(conduit, *limits, opening, handler.clone());
+        let (link, mut driver) = Link::client(conduit, *limits, opening, handler.clone());
         let again = inner.lock().connected_before;
-        if again || inner.expected.is_some() {
-            // Whoever answers must be the right one before any call goes there. And where a
-            // connection was lost or drained, the listener may be closing: the system then resets
-            // who is still in its queue, and calls sent along with the hello would end as maybe
-            // executed. Waiting costs one round trip for each lost connection.
-            let established = link.established().await.map(|_| link);
-            return self.finish(established);
+        // Whoever answers must be the right one before any call goes there. And where a connection
+        // was lost or drained, the listener may be closing: the system then resets who is still in
+        // its queue, and calls sent along with the hello would end as maybe executed. Waiting costs
+        // one round trip for each lost connection.
+        let waits = again || inner.expected.is_some();
+        if !waits {
+            // Calls may go out right behind the hello. Should the peer refuse it, they fail as not
+            // executed, and the next dial has to wait.
+            self.finish(Ok(link.clone()));
+            // Those who waited make their calls now, so that these leave in one write with the hello.
+            tokio::task::yield_now().await;
         }
-        // Calls may go out right behind the hello. Should the peer refuse it, they fail as not
-        // executed, and the next dial has to wait.
-        self.finish(Ok(link.clone()));
-        if let Err(error) = link.established().await {
-            self.dialer.inner.lock().fail(error);
+        drop(inner);
+        // The task of the dial goes on as that of the connection.
+        let mut opening = Some((self, link));
+        poll_fn(|cx| {
+            let polled = Pin::new(&mut driver).poll(cx);
+            if driver.has_agreed() || driver.has_ended() || polled.is_ready() {
+                if let Some((attempt, link)) = opening.take() {
+                    attempt.opened(link, waits);
+                }
+            }
+            polled
+        })
+        .await;
+    }
+
+    /// The handshake is over, one way or the other.
+    fn opened(mut self, link: Link, waits: bool) {
+        match (link.fault(), waits) {
+            (fault, true) => self.finish(fault.map_or(Ok(link), Err)),
+            (Some(error), false) => self.dialer.inner.lock().fail(error),
+            (None, false) => {}
         }
     }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use super::scratch::Scratch;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error, Executed};
-use crate::proto::{Call, CallId, Fault, Terms};
+use crate::proto::{Call, CallId, Fault};
 use crate::transport::Peer;
 use crate::wire::Reply;
 
@@ -37,8 +37,8 @@ pub(super) struct Desk {
     slots: Slots,
     /// Who waits for the handshake.
     pub(super) waiting: Vec<Waker>,
-    /// What the handshake agreed on.
-    pub(super) terms: Option<Terms>,
+    /// The handshake is over.
+    pub(super) established: bool,
     /// Why the connection ended.
     pub(super) fault: Option<Fault>,
 }

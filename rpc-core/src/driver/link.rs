@@ -14,7 +14,7 @@ use super::task::Driver;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error};
 use crate::limits::Limits;
-use crate::proto::{Call, Connection, Fault, Opening, Terms};
+use crate::proto::{Call, Connection, Fault, Opening};
 use crate::transport::{Conduit, Peer};
 use crate::wire::Reply;
 
@@ -30,24 +30,22 @@ struct Handle {
 }
 
 impl Link {
-    /// Takes over an open connection as its client and starts its driver, which ends with the last
-    /// handle. Must run within a tokio runtime.
+    /// Takes over an open connection as its client. The returned driver must be spawned; it ends with
+    /// the last handle.
     pub(crate) fn client(
         conduit: Conduit,
         limits: Limits,
         opening: Opening,
         handler: Option<Arc<dyn Handler>>,
-    ) -> Self {
+    ) -> (Self, Driver) {
         let proto = Connection::client(now(), limits, opening);
         let shared = Shared::new(conduit.peer, limits.queued_calls);
-        tokio::spawn(Driver::new(
-            Arc::clone(&shared),
-            proto,
-            conduit.io,
-            handler,
-            limits,
-        ));
-        Self(Arc::new(Handle { shared, owns: true }))
+        let link = Self(Arc::new(Handle {
+            shared: Arc::clone(&shared),
+            owns: true,
+        }));
+        let driver = Driver::new(shared, proto, conduit.io, handler, limits);
+        (link, driver)
     }
 
     /// Takes over an accepted connection as its server. The returned driver must be spawned.
@@ -116,23 +114,26 @@ impl Link {
     ///
     /// # Errors
     /// Why it failed, or why the connection has ended since.
-    pub(crate) async fn established(&self) -> Result<Terms, Error> {
+    pub(crate) async fn established(&self) -> Result<(), Error> {
         std::future::poll_fn(|cx| {
             let mut desk = self.shared().lock();
             if let Some(fault) = &desk.fault {
                 return Poll::Ready(Err(fault.to_error()));
             }
-            match desk.terms {
-                Some(terms) => Poll::Ready(Ok(terms)),
-                None => {
-                    if !desk.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-                        desk.waiting.push(cx.waker().clone());
-                    }
-                    Poll::Pending
-                }
+            if desk.established {
+                return Poll::Ready(Ok(()));
             }
+            if !desk.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                desk.waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
         })
         .await
+    }
+
+    /// Why the connection has ended, if it has.
+    pub(crate) fn fault(&self) -> Option<Error> {
+        self.shared().lock().fault.as_ref().map(Fault::to_error)
     }
 
     /// Who is at the other end.

@@ -464,7 +464,7 @@ impl Driver {
                 }
                 Event::Established => {
                     let mut desk = self.shared.lock();
-                    desk.terms = self.proto.terms().copied();
+                    desk.established = true;
                     scratch.wakers.append(&mut desk.waiting);
                 }
                 Event::Draining => {}
