@@ -11,6 +11,8 @@ mod callee;
 mod client;
 mod drops;
 mod framing;
+#[cfg(target_os = "linux")]
+mod idle;
 mod memory;
 mod panics;
 mod prey;

@@ -55,6 +55,14 @@ impl Memory {
         }
     }
 
+    /// What was allocated since, without what the system counts in pages.
+    #[track_caller]
+    pub(crate) fn assert_allocated_at_most(self, most: usize) {
+        let allocated = Self::now().allocated.saturating_sub(self.allocated);
+        println!("{allocated} bytes of at most {most}");
+        assert!(allocated <= most, "{allocated} bytes, at most {most}");
+    }
+
     #[track_caller]
     pub(crate) fn assert_grew_at_most(self, most: usize) {
         let now = Self::now();

@@ -64,7 +64,7 @@ pub(crate) trait Target: Send + Sync + 'static {
 /// How a channel makes connections and calls.
 #[derive(Clone)]
 pub(crate) struct Options {
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) codec: CodecId,
     /// Services that this side offers to its servers.
     pub(crate) handler: Option<Arc<dyn Handler>>,
@@ -73,7 +73,7 @@ pub(crate) struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            limits: Limits::default(),
+            limits: Arc::default(),
             codec: CodecId::BINCODE,
             handler: None,
         }

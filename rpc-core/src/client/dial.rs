@@ -155,7 +155,12 @@ impl Attempt {
             instance: [0; 16],
             refuse: None,
         };
-        let (link, mut driver) = Link::client(conduit, *limits, opening, handler.clone());
+        let (link, mut driver) = Link::client(
+            conduit,
+            Arc::clone(limits),
+            Arc::new(opening),
+            handler.clone(),
+        );
         let again = inner.lock().connected_before;
         // Whoever answers must be the right one before any call goes there. And where a connection
         // was lost or drained, the listener may be closing: the system then resets who is still in

@@ -106,7 +106,7 @@ impl ChannelBuilder {
 
     /// Sets the limits of each connection.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.options.limits = limits;
+        self.options.limits = Arc::new(limits);
         self
     }
 
@@ -149,7 +149,7 @@ impl ChannelBuilder {
                 self.callbacks,
                 ServerBuilder::CALLS_MAX,
                 ServerBuilder::BUFFERS_MAX,
-                options.limits,
+                *options.limits,
             )?;
             options.handler = Some(Arc::new(router));
         }

@@ -34,11 +34,11 @@ impl Link {
     /// the last handle.
     pub(crate) fn client(
         conduit: Conduit,
-        limits: Limits,
-        opening: Opening,
+        limits: Arc<Limits>,
+        opening: Arc<Opening>,
         handler: Option<Arc<dyn Handler>>,
     ) -> (Self, Driver) {
-        let proto = Connection::client(now(), limits, opening);
+        let proto = Connection::client(now(), Arc::clone(&limits), opening);
         let shared = Shared::new(conduit.peer, limits.queued_calls);
         let link = Self(Arc::new(Handle {
             shared: Arc::clone(&shared),
@@ -51,11 +51,11 @@ impl Link {
     /// Takes over an accepted connection as its server. The returned driver must be spawned.
     pub(crate) fn server(
         conduit: Conduit,
-        limits: Limits,
-        opening: Opening,
+        limits: Arc<Limits>,
+        opening: Arc<Opening>,
         handler: Arc<dyn Handler>,
     ) -> (Self, Driver) {
-        let proto = Connection::server(now(), limits, opening);
+        let proto = Connection::server(now(), Arc::clone(&limits), opening);
         let shared = Shared::new(conduit.peer, limits.queued_calls);
         let link = Self::without_owner(Arc::clone(&shared));
         let driver = Driver::new(shared, proto, conduit.io, Some(handler), limits);

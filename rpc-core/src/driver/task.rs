@@ -44,6 +44,8 @@ pub(crate) struct Driver {
     session: Option<Box<dyn Session>>,
     /// Calls were started in this turn.
     is_serving: bool,
+    /// The peer's calls came or ended since the task was woken.
+    is_stirred: bool,
     /// The peer's calls whose handlers went on, and what ends them. The peer picks the numbers, so
     /// they are hashed with a secret.
     running: HashMap<CallId, Cancellation>,
@@ -51,7 +53,7 @@ pub(crate) struct Driver {
     numbers: Vec<Option<CallId>>,
     /// Calls of unknown methods or shapes since the last of a known one.
     strikes: u32,
-    limits: Limits,
+    limits: Arc<Limits>,
     /// What the connection holds for its peer, where somebody adds it up.
     charge: Option<Charge>,
     /// The part of a frame that has arrived, and what there was no time for.
@@ -99,6 +101,10 @@ impl Driver {
     /// Frames taken in one read, for the same reason.
     const FRAMES: usize = 1024;
 
+    /// How long tables stay that no call is in: longer than the pauses of a busy peer, and so long
+    /// that looking costs nothing.
+    const REST: Duration = Duration::from_secs(1);
+
     /// How long the last words to a peer may take.
     const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -107,7 +113,7 @@ impl Driver {
         proto: Connection,
         io: Box<dyn Io>,
         handler: Option<Arc<dyn Handler>>,
-        limits: Limits,
+        limits: Arc<Limits>,
     ) -> Self {
         let armed = now();
         let charge = handler.as_ref().map(|handler| handler.gauge().charge(0));
@@ -120,6 +126,7 @@ impl Driver {
             gathered: false,
             session: None,
             is_serving: false,
+            is_stirred: false,
             running: HashMap::new(),
             numbers: Vec::new(),
             strikes: 0,
@@ -202,6 +209,7 @@ impl Driver {
                     self.shared.release(token);
                 }
                 Post::Respond(id, reply) => {
+                    self.is_stirred = true;
                     self.running.remove(id);
                     self.proto.respond(*id, mem::take(reply));
                 }
@@ -487,6 +495,7 @@ impl Driver {
     fn start(&mut self, call: &mut Incoming, now: Instant, cx: &mut Context<'_>) {
         let (id, deadline) = (call.id, call.deadline);
         self.is_serving = true;
+        self.is_stirred = true;
         let started = match (&mut self.session, &self.handler, self.proto.terms()) {
             (Some(session), _, Some(terms)) => session.start(call, terms, now, cx),
             (empty, Some(handler), Some(terms)) => {
@@ -625,7 +634,12 @@ impl Driver {
             _ => None,
         };
         let due = self.proto.poll_timeout();
-        let Some(due) = [due, self.stall, farewell].into_iter().flatten().min() else {
+        let rest = self.proto.is_roomy().then(|| now + Self::REST);
+        let Some(due) = [due, self.stall, farewell, rest]
+            .into_iter()
+            .flatten()
+            .min()
+        else {
             return;
         };
         if due < self.armed || self.armed <= now {
@@ -637,8 +651,13 @@ impl Driver {
         }
     }
 
-    /// Gives back what only a crowd of calls needed.
+    /// Gives back what only a crowd of calls needed. The tables of the peer's calls stay while calls
+    /// come: the next wave of them should find what the last one needed.
     fn tidy(&mut self, busy: bool) {
+        if self.proto.is_roomy() && !self.is_stirred && self.running.is_empty() {
+            self.running = HashMap::new();
+            self.proto.tidy();
+        }
         if !busy && self.numbers.capacity() > Self::NUMBERS_IDLE {
             self.numbers = Vec::new();
             self.proto.tidy();
@@ -655,6 +674,7 @@ impl Driver {
             return Poll::Pending;
         }
         self.gathered = false;
+        self.is_stirred = false;
         for _ in 0..Self::TURNS {
             let before = self.phase;
             let more = self.turn(cx, scratch);

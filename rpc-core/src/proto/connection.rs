@@ -7,6 +7,7 @@ mod opening;
 mod serving;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::body::Body;
@@ -49,8 +50,9 @@ use crate::wire::{
 /// hands out tell the peer why.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    limits: Limits,
-    opening: Opening,
+    /// Behind pointers, because many connections have the same, and most are idle.
+    limits: Arc<Limits>,
+    opening: Arc<Opening>,
     handshake: Handshake,
     terms: Option<Terms>,
     decoder: Decoder,
@@ -71,7 +73,7 @@ pub(crate) struct Connection {
     /// We sent go-away: calls above this number do not run.
     leaving: Option<u64>,
     /// The go-away to be sent once the answer is here.
-    unsaid: Option<Frame>,
+    unsaid: Option<Box<Frame>>,
     /// The peer sent go-away: it does not run calls of ours above this number.
     draining: Option<u64>,
     /// What the peer said when it gave us up.
@@ -79,9 +81,6 @@ pub(crate) struct Connection {
     /// Why the connection ended, once it has.
     ended: Option<Fault>,
 }
-
-/// Places for events that a connection at rest keeps.
-const EVENTS_IDLE: usize = 4;
 
 /// What [`Connection::handle_input`] took off the front. The two that nearly all frames lead to are
 /// handed out at once, with their payloads where they were read; the rest is told by events.
@@ -114,9 +113,19 @@ const CLOSED_EARLY: (Code, &str) = (
 
 impl Connection {
     /// The side that dialled. Its hello is the first thing that it transmits.
-    pub(crate) fn client(now: Instant, limits: Limits, opening: Opening) -> Self {
+    pub(crate) fn client(
+        now: Instant,
+        limits: impl Into<Arc<Limits>>,
+        opening: impl Into<Arc<Opening>>,
+    ) -> Self {
+        let limits = limits.into();
         let until = later(now, limits.handshake);
-        let mut connection = Self::new(now, limits, opening, Handshake::AwaitAnswer { until });
+        let mut connection = Self::new(
+            now,
+            limits,
+            opening.into(),
+            Handshake::AwaitAnswer { until },
+        );
         connection.outbox.raw(&MAGIC);
         let hello = Frame::Hello(Hello {
             versions: VERSIONS,
@@ -131,12 +140,18 @@ impl Connection {
     }
 
     /// The side that accepted.
-    pub(crate) fn server(now: Instant, limits: Limits, opening: Opening) -> Self {
+    pub(crate) fn server(
+        now: Instant,
+        limits: impl Into<Arc<Limits>>,
+        opening: impl Into<Arc<Opening>>,
+    ) -> Self {
+        let limits = limits.into();
         let until = later(now, limits.handshake);
-        Self::new(now, limits, opening, Handshake::AwaitHello { until })
+        Self::new(now, limits, opening.into(), Handshake::AwaitHello { until })
     }
 
-    fn new(now: Instant, limits: Limits, opening: Opening, handshake: Handshake) -> Self {
+    fn new(now: Instant, limits: Arc<Limits>, opening: Arc<Opening>, handshake: Handshake) -> Self {
+        let window = limits.connection_window;
         Self {
             limits,
             opening,
@@ -146,7 +161,7 @@ impl Connection {
             calls: Calls::default(),
             served: Served::default(),
             outbox: Outbox::default(),
-            credit: Credit::new(limits.connection_window),
+            credit: Credit::new(window),
             keepalive: Keepalive::new(now),
             events: VecDeque::new(),
             early: (0, 0),
@@ -349,9 +364,10 @@ impl Connection {
         };
         match self.handshake {
             Handshake::AwaitHello { .. } => {
-                self.opening.refuse = Some((Code::Draining, "the server is shutting down"));
+                let refuse = (Code::Draining, "the server is shutting down");
+                Arc::make_mut(&mut self.opening).refuse = Some(refuse);
             }
-            Handshake::AwaitAnswer { .. } => self.unsaid = Some(frame),
+            Handshake::AwaitAnswer { .. } => self.unsaid = Some(Box::new(frame)),
             Handshake::AwaitReady { .. } | Handshake::Established => self.outbox.frame(&frame),
         }
     }
@@ -474,15 +490,24 @@ impl Connection {
         .min()
     }
 
+    /// Whether there is room for calls of the peer's and no such call.
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.served.is_roomy()
+    }
+
     /// Gives back the room that a crowd of calls took, if none is left of it.
     pub(crate) fn tidy(&mut self) {
         self.calls.tidy();
-        self.events.shrink_to(EVENTS_IDLE);
+        self.served.tidy();
+        self.outbox.tidy();
     }
 
     /// Takes the buffer that small frames are written to, if none waits in it. An idle connection
-    /// need not own one.
+    /// need not own one, nor a list of events, which are few and not small.
     pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
+        if self.events.is_empty() && self.events.capacity() > 0 {
+            self.events = VecDeque::new();
+        }
         self.outbox.take_buffer()
     }
 

@@ -138,6 +138,13 @@ impl Outbox {
         self.frames.len()
     }
 
+    /// Gives back the room that a crowd of messages took, if none is left of it.
+    pub(super) fn tidy(&mut self) {
+        if self.bulk.is_empty() {
+            self.bulk = VecDeque::new();
+        }
+    }
+
     /// Takes the buffer of small frames out, if none waits in it.
     pub(super) fn take_buffer(&mut self) -> Vec<u8> {
         match self.frames.is_empty() {

@@ -293,6 +293,18 @@ impl Served {
         self.last
     }
 
+    /// Gives back the room that a crowd took, if no call is left of it.
+    pub(super) fn tidy(&mut self) {
+        if self.is_roomy() {
+            self.table = HashMap::new();
+        }
+    }
+
+    /// Whether there is room for calls and no call.
+    pub(super) fn is_roomy(&self) -> bool {
+        self.table.is_empty() && self.table.capacity() > 0
+    }
+
     pub(super) fn len(&self) -> usize {
         self.table.len().saturating_add(self.starting)
     }

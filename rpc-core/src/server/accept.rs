@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::Router;
 use super::connections::{Connections, Origin};
 use crate::cancellation::Cancellation;
@@ -27,9 +25,8 @@ pub(super) struct Acceptor {
 
 /// What every connection of a server has in common.
 pub(super) struct Terms {
-    pub(super) limits: Limits,
-    pub(super) codecs: Vec<u8>,
-    pub(super) instance: [u8; 16],
+    pub(super) limits: Arc<Limits>,
+    pub(super) opening: Arc<Opening>,
     pub(super) connections_max: usize,
     pub(super) connections_per_peer_max: usize,
 }
@@ -81,15 +78,12 @@ impl Acceptor {
         } else {
             None
         };
-        let opening = Opening {
-            codecs: self.terms.codecs.clone(),
-            expected: None,
-            credentials: Bytes::new(),
-            instance: self.terms.instance,
-            refuse: refuse.map(|text| (Code::Overloaded, text)),
-        };
+        let mut opening = Arc::clone(&terms.opening);
+        if let Some(text) = refuse {
+            Arc::make_mut(&mut opening).refuse = Some((Code::Overloaded, text));
+        }
         let router = Arc::clone(&self.router) as _;
-        let (link, driver) = Link::server(conduit, self.terms.limits, opening, router);
+        let (link, driver) = Link::server(conduit, Arc::clone(&terms.limits), opening, router);
         self.connections.run(link, driver, origin);
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::accept::{Acceptor, Terms};
 use super::companion::{Companion, Offering, Recruit, RegistrationWish};
 use super::connections::Connections;
@@ -12,6 +14,7 @@ use crate::codec::CodecId;
 use crate::error::{Code, Error};
 use crate::layer::Layer;
 use crate::limits::Limits;
+use crate::proto::Opening;
 use crate::service::{BoxFuture, Service};
 use crate::transport::{Address, IntoAddress, Listener};
 
@@ -188,9 +191,14 @@ impl ServerBuilder {
         };
         let connections = Arc::new(Connections::new(Arc::clone(&router), self.handshaking_max));
         let terms = Arc::new(Terms {
-            limits: self.limits,
-            codecs: CodecId::ALL.iter().map(|codec| codec.to_wire()).collect(),
-            instance: offering.instance,
+            limits: Arc::new(self.limits),
+            opening: Arc::new(Opening {
+                codecs: CodecId::ALL.iter().map(|codec| codec.to_wire()).collect(),
+                expected: None,
+                credentials: Bytes::new(),
+                instance: offering.instance,
+                refuse: None,
+            }),
             connections_max: self.connections_max,
             connections_per_peer_max: self.connections_per_peer_max,
         });
