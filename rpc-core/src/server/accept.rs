@@ -1,5 +1,6 @@
 //! Takes connections in, at one address.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,15 +40,21 @@ impl Acceptor {
     pub(super) async fn run(mut self) {
         let mut backoff = AcceptBackoff::new();
         let mut complained = false;
+        let stop = self.stop.clone();
+        // One wait for all connections: each new one would be noted where it waits and struck off.
+        let mut stopped = pin!(stop.cancelled());
         loop {
-            let stop = self.stop.clone();
-            let stopped = async {
-                stop.cancelled().await;
-                tokio::time::sleep(Self::LAST_CALL).await;
-            };
-            let accepted = match race(self.listener.accept(), stopped).await {
-                Either::First(accepted) => accepted,
-                Either::Second(()) => return,
+            let accepting = self.listener.accept();
+            let accepted = if stop.is_cancelled() {
+                match tokio::time::timeout(Self::LAST_CALL, accepting).await {
+                    Ok(accepted) => accepted,
+                    Err(_) => return,
+                }
+            } else {
+                match race(accepting, stopped.as_mut()).await {
+                    Either::First(accepted) => accepted,
+                    Either::Second(()) => continue,
+                }
             };
             match accepted {
                 Ok(conduit) => {

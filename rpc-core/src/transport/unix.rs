@@ -4,6 +4,8 @@
 mod file;
 
 use std::io::{self, ErrorKind};
+#[cfg(target_os = "linux")]
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -51,7 +53,7 @@ impl Connector for UnixConnector {
     async fn connect(&self) -> Result<Conduit, Error> {
         let mut pause = QUEUE_POLL_MIN;
         loop {
-            match UnixStream::connect(&self.name).await {
+            match dial(&self.name).await {
                 Ok(stream) => return Ok(conduit(stream, &self.address)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     sleep(pause).await;
@@ -115,6 +117,28 @@ impl Listener for UnixListener {
     fn address(&self) -> String {
         self.address.clone()
     }
+}
+
+/// A socket is connected when the system says so, or not at all: nothing is waited for.
+#[cfg(target_os = "linux")]
+async fn dial(name: &Path) -> io::Result<UnixStream> {
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+    };
+
+    let at = match name.as_os_str().as_bytes() {
+        [0, name @ ..] => SocketAddrUnix::new_abstract_name(name)?,
+        _ => SocketAddrUnix::new(name)?,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &at)?;
+    UnixStream::from_std(socket.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn dial(name: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(name).await
 }
 
 fn conduit(stream: UnixStream, address: &str) -> Conduit {

@@ -87,7 +87,7 @@ impl Connection {
             instance,
         });
         if let Some(go_away) = self.unsaid.take() {
-            self.outbox.frame(&*go_away);
+            self.outbox.frame(&go_away);
         }
         self.establish();
         self.send_calls(now);
