@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::Router;
 use crate::driver::{Driver, Link};
 use crate::error::Code;
-use crate::transport::{Address, HostPort, Peer};
+use crate::transport::Peer;
 
 /// Knows every connection from its acceptance until its driver is gone.
 pub(super) struct Connections {
@@ -49,12 +49,7 @@ impl Origin {
         if let Some(uid) = peer.uid() {
             return Self::User(uid);
         }
-        let address = peer.address().parse::<Address>().ok();
-        let ip = address
-            .as_ref()
-            .and_then(Address::host_port)
-            .and_then(HostPort::ip);
-        ip.map_or(Self::Unknown, Self::Host)
+        peer.ip().map_or(Self::Unknown, Self::Host)
     }
 }
 

@@ -1,6 +1,10 @@
 //! Who is at the other end of a connection, as far as the operating system vouches for it.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+
+use super::{Address, HostPort};
 
 /// The other end of a connection.
 ///
@@ -8,10 +12,38 @@ use std::fmt;
 /// peer is allowed to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    address: String,
+    place: Place,
     identity: Identity,
     local: bool,
 }
+
+/// Where a peer is. Few connections are ever asked.
+#[derive(Clone, Debug)]
+enum Place {
+    /// Shared by the connections of one listener or connector.
+    Named(Arc<str>),
+    /// With the text, once somebody wants it.
+    Tcp(SocketAddr, OnceLock<Box<str>>),
+}
+
+impl Place {
+    fn text(&self) -> &str {
+        match self {
+            Self::Named(text) => text,
+            Self::Tcp(at, text) => {
+                text.get_or_init(|| format!("tcp://{}", HostPort::from(*at)).into())
+            }
+        }
+    }
+}
+
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for Place {}
 
 /// Who a peer is, with a proof that the peer cannot forge.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,8 +75,22 @@ impl Identity {
 impl Peer {
     /// A peer at `address`, which is for people, on some machine and of unknown identity.
     pub fn new(address: impl Into<String>) -> Self {
+        Self::at(Place::Named(address.into().into()))
+    }
+
+    /// As [`new`](Self::new), for an address that many peers have.
+    pub(super) fn named(address: &Arc<str>) -> Self {
+        Self::at(Place::Named(Arc::clone(address)))
+    }
+
+    /// A peer at the other end of a TCP connection.
+    pub(super) fn tcp(at: SocketAddr) -> Self {
+        Self::at(Place::Tcp(at, OnceLock::new()))
+    }
+
+    fn at(place: Place) -> Self {
         Self {
-            address: address.into(),
+            place,
             identity: Identity::Unknown,
             local: false,
         }
@@ -66,7 +112,15 @@ impl Peer {
 
     /// Where the peer is, for people and logs.
     pub fn address(&self) -> &str {
-        &self.address
+        self.place.text()
+    }
+
+    /// The host that the peer is on, where its address has one.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        match &self.place {
+            Place::Tcp(at, _) => Some(at.ip()),
+            Place::Named(text) => text.parse::<Address>().ok()?.host_port()?.ip(),
+        }
     }
 
     /// Who the peer is.
@@ -109,7 +163,7 @@ impl Peer {
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.address)?;
+        f.write_str(self.address())?;
         match self.identity {
             Identity::Process {
                 uid,

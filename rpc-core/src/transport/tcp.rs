@@ -120,7 +120,7 @@ fn conduit(stream: TcpStream, at: SocketAddr, is_local: bool) -> Conduit {
     // A small call must not wait for the acknowledgement of the one before. It fails only on a
     // connection that is broken already, which reading will tell.
     let _ = stream.set_nodelay(true);
-    let peer = Peer::new(format!("tcp://{}", HostPort::from(at))).with_local(is_local);
+    let peer = Peer::tcp(at).with_local(is_local);
     Conduit::new(stream, peer)
 }
 

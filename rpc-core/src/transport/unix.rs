@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind};
 #[cfg(target_os = "linux")]
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,7 +32,7 @@ const QUEUE_POLL_MAX: Duration = Duration::from_millis(50);
 pub(super) struct UnixConnector {
     /// What the system is given; an abstract name begins with a zero byte.
     name: PathBuf,
-    address: String,
+    address: Arc<str>,
 }
 
 impl UnixConnector {
@@ -43,7 +44,7 @@ impl UnixConnector {
         };
         Ok(Self {
             name,
-            address: address.to_string(),
+            address: address.to_string().into(),
         })
     }
 }
@@ -59,7 +60,7 @@ impl Connector for UnixConnector {
                     sleep(pause).await;
                     pause = pause.saturating_mul(2).min(QUEUE_POLL_MAX);
                 }
-                Err(error) => return Err(dial_error(error).with_address(self.address.as_str())),
+                Err(error) => return Err(dial_error(error).with_address(Arc::clone(&self.address))),
             }
         }
     }
@@ -75,7 +76,7 @@ pub(super) struct UnixListener {
     /// as long as somebody listens, nobody else can have taken the path over.
     _file: Option<SocketFile>,
     inner: tokio::net::UnixListener,
-    address: String,
+    address: Arc<str>,
 }
 
 impl UnixListener {
@@ -86,7 +87,7 @@ impl UnixListener {
             Ok((file, inner)) => Ok(Self {
                 _file: Some(file),
                 inner,
-                address,
+                address: address.into(),
             }),
             Err(error) => Err(error.with_address(address)),
         }
@@ -101,7 +102,7 @@ impl UnixListener {
         Ok(Self {
             _file: None,
             inner,
-            address,
+            address: address.into(),
         })
     }
 }
@@ -115,7 +116,7 @@ impl Listener for UnixListener {
     }
 
     fn address(&self) -> String {
-        self.address.clone()
+        self.address.to_string()
     }
 }
 
@@ -141,8 +142,8 @@ async fn dial(name: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(name).await
 }
 
-fn conduit(stream: UnixStream, address: &str) -> Conduit {
-    let mut peer = Peer::new(address).with_local(true);
+fn conduit(stream: UnixStream, address: &Arc<str>) -> Conduit {
+    let mut peer = Peer::named(address).with_local(true);
     if let Ok(credentials) = stream.peer_cred() {
         let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
         let identity = Identity::process(credentials.uid(), credentials.gid(), pid);
