@@ -105,6 +105,7 @@ pub mod server;
 mod service;
 pub mod shape;
 pub mod signal;
+mod split;
 pub mod transport;
 mod wire;
 

@@ -9,11 +9,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::client::{Call, Channel, TryCall};
-use crate::codec::{Blob, BlobRef, Budget, CodecId};
+use crate::codec::{Blob, BlobRef, Budget, CodecId, Part};
 use crate::error::Error;
 use crate::transport::IntoAddress;
 
@@ -23,7 +24,17 @@ pub fn call<A: Serialize, T: DeserializeOwned>(
     method: &'static Method,
     arguments: &A,
 ) -> Call<T> {
-    Call::new(channel.start(method, arguments))
+    Call::new(channel.start(method, arguments, None))
+}
+
+/// As [`call`], where the last argument was [taken apart](Block::part).
+pub fn call_parts<A: Serialize, T: DeserializeOwned>(
+    channel: &Channel,
+    method: &'static Method,
+    arguments: &A,
+    tail: Tail,
+) -> Call<T> {
+    Call::new(channel.start(method, arguments, tail.0))
 }
 
 /// Starts a call of a method that returns a `Result`.
@@ -32,7 +43,17 @@ pub fn try_call<A: Serialize, T: DeserializeOwned, E: DeserializeOwned>(
     method: &'static Method,
     arguments: &A,
 ) -> TryCall<T, E> {
-    TryCall::new(channel.start(method, arguments))
+    TryCall::new(channel.start(method, arguments, None))
+}
+
+/// As [`try_call`], where the last argument was [taken apart](Block::part).
+pub fn try_call_parts<A: Serialize, T: DeserializeOwned, E: DeserializeOwned>(
+    channel: &Channel,
+    method: &'static Method,
+    arguments: &A,
+    tail: Tail,
+) -> TryCall<T, E> {
+    TryCall::new(channel.start(method, arguments, tail.0))
 }
 
 /// Dials `address` for the service.
@@ -70,18 +91,18 @@ pub fn decode<'a, T: Deserialize<'a>>(request: &'a Request) -> Result<T, Reply> 
 }
 
 /// The reply of a method that returns a plain value.
-pub fn reply<T: Serialize + 'static>(request: &Request, value: &T) -> Reply {
+pub fn reply<T: Serialize + 'static>(request: &Request, value: T) -> Reply {
     request.reply(value)
 }
 
 /// The reply of a method that returns a `Result`.
 pub fn try_reply<T: Serialize + 'static, E: Serialize>(
     request: &Request,
-    value: &Result<T, E>,
+    value: Result<T, E>,
 ) -> Reply {
     match value {
         Ok(value) => request.reply(value),
-        Err(error) => request.reply_error(error),
+        Err(error) => request.reply_error(&error),
     }
 }
 
@@ -257,7 +278,7 @@ impl<T: Serialize + ?Sized> Wire<T> {
     }
 
     /// The reply of a method that returns a plain value.
-    pub fn reply(request: &Request, value: &T) -> Reply
+    pub fn reply(request: &Request, value: T) -> Reply
     where
         T: Sized + 'static,
     {
@@ -289,6 +310,16 @@ impl<T: DeserializeOwned> Wire<T> {
     ) -> Call<T> {
         call(channel, method, arguments)
     }
+
+    /// As [`call`](Self::call), where the last argument was [taken apart](Block::part).
+    pub fn call_parts<A: Serialize>(
+        channel: &Channel,
+        method: &'static Method,
+        arguments: &A,
+        tail: Tail,
+    ) -> Call<T> {
+        call_parts(channel, method, arguments, tail)
+    }
 }
 
 /// A type that is spelled like one that can move as a block, such as `Vec<u8>`. The spelling is
@@ -304,6 +335,17 @@ impl<T: Serialize + ?Sized> Block<T> {
         BlobRef(value)
     }
 }
+
+impl<T: Serialize + 'static> Block<T> {
+    /// What is encoded for the last argument, and what travels behind it as it is.
+    pub fn part(value: T) -> (impl Serialize, Tail) {
+        let (value, tail) = Part::of(value);
+        (value, Tail(tail))
+    }
+}
+
+/// Large bytes that a message ends with, where it does.
+pub struct Tail(Option<Bytes>);
 
 impl<'de, T: Deserialize<'de> + 'static> Block<T> {
     /// Whether the type can be received.
@@ -355,11 +397,21 @@ impl<T: DeserializeOwned, E: DeserializeOwned> Outcome<Result<T, E>> {
     ) -> TryCall<T, E> {
         try_call(channel, method, arguments)
     }
+
+    /// As [`try_call`](Self::try_call), where the last argument was [taken apart](Block::part).
+    pub fn try_call_parts<A: Serialize>(
+        channel: &Channel,
+        method: &'static Method,
+        arguments: &A,
+        tail: Tail,
+    ) -> TryCall<T, E> {
+        try_call_parts(channel, method, arguments, tail)
+    }
 }
 
 impl<T: Serialize + 'static, E: Serialize> Outcome<Result<T, E>> {
     /// The reply of a method that returns a `Result`.
-    pub fn try_reply(request: &Request, value: &Result<T, E>) -> Reply {
+    pub fn try_reply(request: &Request, value: Result<T, E>) -> Reply {
         try_reply(request, value)
     }
 }
@@ -375,6 +427,14 @@ pub trait Missing {
 
     /// Stands in for [`Wire::pass`].
     fn pass(_: &Self::Type) -> Never {
+        unreachable!("{REFUSED}")
+    }
+
+    /// Stands in for [`Block::part`].
+    fn part(_: Self::Type) -> (Never, Tail)
+    where
+        Self::Type: Sized,
+    {
         unreachable!("{REFUSED}")
     }
 
@@ -397,12 +457,18 @@ pub trait Missing {
     }
 
     /// Stands in for [`Wire::reply`].
-    fn reply(_: &Request, _: &Self::Type) -> Reply {
+    fn reply(_: &Request, _: Self::Type) -> Reply
+    where
+        Self::Type: Sized,
+    {
         unreachable!("{REFUSED}")
     }
 
     /// Stands in for [`Outcome::try_reply`].
-    fn try_reply(_: &Request, _: &Self::Type) -> Reply {
+    fn try_reply(_: &Request, _: Self::Type) -> Reply
+    where
+        Self::Type: Sized,
+    {
         unreachable!("{REFUSED}")
     }
 
@@ -414,8 +480,21 @@ pub trait Missing {
         unreachable!("{REFUSED}")
     }
 
+    /// Stands in for [`Wire::call_parts`].
+    fn call_parts<A>(_: &Channel, _: &'static Method, _: &A, _: Tail) -> Call<Self::Type>
+    where
+        Self::Type: Sized,
+    {
+        unreachable!("{REFUSED}")
+    }
+
     /// Stands in for [`Outcome::try_call`].
     fn try_call<T, E, A>(_: &Channel, _: &'static Method, _: &A) -> TryCall<T, E> {
+        unreachable!("{REFUSED}")
+    }
+
+    /// Stands in for [`Outcome::try_call_parts`].
+    fn try_call_parts<T, E, A>(_: &Channel, _: &'static Method, _: &A, _: Tail) -> TryCall<T, E> {
         unreachable!("{REFUSED}")
     }
 }

@@ -9,10 +9,11 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{BlobRef, Budget, CodecId};
+use crate::codec::{Budget, CodecId, Part};
 use crate::error::{Code, Error, Executed};
 use crate::fnv::Fnv;
 use crate::shape::{MethodShape, Shape};
+use crate::split::Split;
 use crate::wire::{Payload, Reply};
 
 /// A service that a server can offer. `#[service]` implements it for the `..Server` struct of a
@@ -298,15 +299,20 @@ impl Request {
 
     /// Decodes the arguments, which may borrow from the request.
     pub(crate) fn decode<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Reply> {
+        let tail = self.payload.parts();
+        let bytes = tail.map_or_else(|| &*self.payload, Split::head);
         self.codec
-            .decode_arguments(&self.payload, &self.budget)
+            .decode_arguments(bytes, tail, &self.budget)
             .map_err(|error| Reply::Failure(error.with_executed(Executed::No)))
     }
 
     /// The reply that carries `value`.
-    pub(crate) fn reply<T: Serialize + 'static>(&self, value: &T) -> Reply {
-        self.encode(&BlobRef(value))
-            .map_or_else(Reply::Failure, Reply::Value)
+    pub(crate) fn reply<T: Serialize + 'static>(&self, value: T) -> Reply {
+        let (value, tail) = Part::of(value);
+        match self.encode(&value) {
+            Ok(payload) => Reply::Value(payload.with_tail(tail)),
+            Err(error) => Reply::Failure(error),
+        }
     }
 
     /// The reply that carries the service's own `error`.

@@ -131,7 +131,7 @@ fn the_server_lends_what_is_borrowed() {
                 let a0 = ::rpc_core::private::Lent::<str>::lend(&a0);
                 let a1 = ::rpc_core::private::Wire::<u8>::take(a1);
                 let output = <__RpcImplementation as Calculator>::parse(&*service, a0, a1).await;
-                ::rpc_core::private::Wire::<f64>::reply(&request, &output)
+                ::rpc_core::private::Wire::<f64>::reply(&request, output)
             }
         },
     );

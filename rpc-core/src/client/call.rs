@@ -82,8 +82,10 @@ impl Pending {
     #[inline]
     fn decode<T: DeserializeOwned + 'static>(&self, payload: &Payload) -> Result<T, Error> {
         let (codec, budget) = self.codec(payload.len());
+        let tail = payload.parts();
+        let bytes = tail.map_or_else(|| &**payload, |split| split.head());
         codec
-            .decode_owned(payload, payload.shared(), &budget)
+            .decode_owned(bytes, payload.shared(), tail, &budget)
             .map_err(|error| self.blame(error))
     }
 

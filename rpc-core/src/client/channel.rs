@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use super::attempt::{Pending, Plan};
@@ -127,11 +128,18 @@ impl Channel {
     }
 
     /// Encodes the arguments of a call and reads what surrounds it.
-    pub(crate) fn start<A: Serialize>(&self, method: &'static Method, arguments: &A) -> Pending {
+    /// `tail` are bytes of which the arguments have the length.
+    pub(crate) fn start<A: Serialize>(
+        &self,
+        method: &'static Method,
+        arguments: &A,
+        tail: Option<Bytes>,
+    ) -> Pending {
         let started = now();
         let codec = self.inner.options.codec;
         let payload =
-            Payload::written(|buffer| codec.encode_into(arguments, buffer, Limits::MESSAGE_MAX));
+            Payload::written(|buffer| codec.encode_into(arguments, buffer, Limits::MESSAGE_MAX))
+                .map(|payload| payload.with_tail(tail));
         let allowed = self.deadline.unwrap_or(self.inner.options.limits.deadline);
         let (inherited, metadata) = Context::with_current(|context| match context {
             Some(context) => (context.deadline(), context.outgoing().clone()),

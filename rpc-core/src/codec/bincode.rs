@@ -18,6 +18,7 @@ use super::pack::Pack;
 use super::sink::Sink;
 use super::source::Source;
 use super::{Codec, CodecId, walk};
+use crate::split::Split;
 
 /// How integers and lengths look on the wire: little-endian, as wide as their type, lengths as
 /// `u64` and variants as `u32`. Frozen: another layout is another codec with a number of its own.
@@ -35,9 +36,13 @@ impl Codec for Bincode {
     }
 
     #[inline]
-    fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8], budget: &Budget) -> Result<T, Fault> {
+    fn decode<'de, T: Deserialize<'de>>(
+        bytes: &'de [u8],
+        tail: Option<&'de Split>,
+        budget: &Budget,
+    ) -> Result<T, Fault> {
         let decoder = DecoderImpl::new(Input { unread: bytes }, LAYOUT, ());
-        walk::decode(Bytes { decoder }, bytes.len(), budget)
+        walk::decode(Bytes { decoder, tail }, bytes.len(), budget)
     }
 }
 
@@ -134,6 +139,7 @@ impl<'de> BorrowReader<'de> for Input<'de> {
 
 struct Bytes<'de> {
     decoder: DecoderImpl<Input<'de>, Configuration<LittleEndian, Fixint>, ()>,
+    tail: Option<&'de Split>,
 }
 
 impl Bytes<'_> {
@@ -190,6 +196,11 @@ impl<'de> Source<'de> for Bytes<'de> {
     #[inline]
     fn left(&mut self) -> usize {
         self.decoder.reader().unread.len()
+    }
+
+    #[inline]
+    fn tail(&mut self) -> &mut Option<&'de Split> {
+        &mut self.tail
     }
 }
 

@@ -3,8 +3,11 @@
 use std::any::Any;
 use std::fmt;
 
+use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
-use serde::ser::{Serialize, Serializer};
+use serde::ser::{Serialize, SerializeSeq, Serializer};
+
+use crate::split::large;
 
 /// A value that moves as one block where it is a `Vec<u8>`, and as itself otherwise.
 ///
@@ -78,6 +81,34 @@ fn as_bytes<T: 'static>(slice: &[T]) -> Option<&[u8]> {
     let see: See<u8> = |bytes| bytes;
     let see = (&see as &dyn Any).downcast_ref::<See<T>>()?;
     Some(see(slice))
+}
+
+/// A value, or only its length where it is bytes that travel apart from it, behind all else.
+pub(crate) enum Part<T> {
+    Whole(T),
+    Length(usize),
+}
+
+impl<T: Serialize + 'static> Part<T> {
+    /// Takes large bytes out of `value`.
+    #[inline]
+    pub(crate) fn of(value: T) -> (Self, Option<Bytes>) {
+        let mut value = Some(value);
+        let bytes = large(&mut value);
+        let length = bytes.as_ref().map_or(0, Bytes::len);
+        (value.map_or(Self::Length(length), Self::Whole), bytes)
+    }
+}
+
+impl<T: Serialize + 'static> Serialize for Part<T> {
+    #[inline]
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Whole(value) => BlobRef(value).serialize(serializer),
+            // A list without its elements is its length.
+            Self::Length(length) => serializer.serialize_seq(Some(*length))?.end(),
+        }
+    }
 }
 
 struct Block;

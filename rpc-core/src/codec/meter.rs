@@ -5,6 +5,7 @@ use std::str::Utf8Error;
 use super::budget::Budget;
 use super::fault::Fault;
 use super::source::Source;
+use crate::split::Split;
 
 /// The source and what is left of the budget.
 pub(super) struct Meter<'b, S> {
@@ -98,11 +99,30 @@ impl<'de, S: Source<'de>> Meter<'_, S> {
     #[inline]
     pub(super) fn run(&mut self) -> Result<&'de [u8], Fault> {
         let declared = self.source.length()?;
+        self.run_of(declared)
+    }
+
+    /// As many bytes as are declared.
+    #[inline]
+    pub(super) fn run_of(&mut self, declared: u64) -> Result<&'de [u8], Fault> {
         let left = self.source.left();
         match usize::try_from(declared) {
             Ok(length) if length <= left => self.source.take(length),
-            _ => Err(cut_off(declared, left)),
+            _ => match self.tail(declared) {
+                Some(split) => Ok(split.lend()),
+                None => Err(cut_off(declared, left)),
+            },
         }
+    }
+
+    /// The tail of a message in two parts, if it is what comes next and as long as that.
+    #[inline]
+    pub(super) fn tail(&mut self, declared: u64) -> Option<&'de Split> {
+        if self.source.tail().is_none() || self.source.left() > 0 {
+            return None;
+        }
+        let next = |split: &mut &Split| usize::try_from(declared) == Ok(split.tail_len());
+        self.source.tail().take_if(next)
     }
 
     #[inline]

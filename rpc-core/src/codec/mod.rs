@@ -41,8 +41,10 @@ use serde::{Deserialize, Serialize};
 use self::bincode::Bincode;
 #[cfg(feature = "postcard")]
 use self::postcard::Postcard;
+use crate::split::Split;
 use crate::error::{Code, Error};
 
+pub(crate) use self::blob::Part;
 pub use self::blob::{Blob, BlobRef};
 pub use self::budget::Budget;
 use self::fault::Fault;
@@ -130,7 +132,7 @@ impl CodecId {
         bytes: &'de [u8],
         budget: &Budget,
     ) -> Result<T, Error> {
-        match self.walk(bytes, budget) {
+        match self.walk(bytes, None, budget) {
             Ok(value) => Ok(value),
             Err(fault) => Err(fault.into_error()),
         }
@@ -143,6 +145,7 @@ impl CodecId {
         self,
         bytes: &[u8],
         shared: Option<&Bytes>,
+        tail: Option<&Split>,
         budget: &Budget,
     ) -> Result<T, Error> {
         let mut value = None::<T>;
@@ -153,7 +156,10 @@ impl CodecId {
         }
         match value {
             Some(value) => Ok(value),
-            None => self.decode(bytes, budget).map(|blob: Blob<T>| blob.0),
+            None => match self.walk(bytes, tail, budget) {
+                Ok(Blob(value)) => Ok(value),
+                Err(fault) => Err(fault.into_error()),
+            },
         }
     }
 
@@ -162,20 +168,33 @@ impl CodecId {
     pub(crate) fn decode_arguments<'de, T: Deserialize<'de>>(
         self,
         bytes: &'de [u8],
+        tail: Option<&'de Split>,
         budget: &Budget,
     ) -> Result<T, Error> {
-        match self.walk(bytes, budget) {
+        match self.walk(bytes, tail, budget) {
             Ok(value) => Ok(value),
             Err(fault) => Err(fault.in_arguments().into_error()),
         }
     }
 
     #[inline]
-    fn walk<'de, T: Deserialize<'de>>(self, bytes: &'de [u8], budget: &Budget) -> Result<T, Fault> {
-        match self.0 {
-            Known::Bincode => Bincode::decode(bytes, budget),
-            #[cfg(feature = "postcard")]
-            Known::Postcard => Postcard::decode(bytes, budget),
+    fn walk<'de, T: Deserialize<'de>>(
+        self,
+        mut bytes: &'de [u8],
+        mut tail: Option<&'de Split>,
+        budget: &Budget,
+    ) -> Result<T, Fault> {
+        loop {
+            let decoded = match self.0 {
+                Known::Bincode => Bincode::decode(bytes, tail, budget),
+                #[cfg(feature = "postcard")]
+                Known::Postcard => Postcard::decode(bytes, tail, budget),
+            };
+            match tail.take() {
+                // The message was cut in another place than this type expects, or it is faulty.
+                Some(split) if decoded.is_err() && !split.is_spent() => bytes = split.whole(),
+                _ => return decoded,
+            }
         }
     }
 }
@@ -216,7 +235,12 @@ trait Codec {
 
     /// Decodes a value that takes up all of `bytes`. Formats that lay values out one after the
     /// other implement [`source::Source`] and call [`walk::decode`], which enforces the budget.
-    fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8], budget: &Budget) -> Result<T, Fault>;
+    /// `tail` belongs behind them, where the message is in two parts.
+    fn decode<'de, T: Deserialize<'de>>(
+        bytes: &'de [u8],
+        tail: Option<&'de Split>,
+        budget: &Budget,
+    ) -> Result<T, Fault>;
 }
 
 #[inline]

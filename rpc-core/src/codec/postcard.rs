@@ -11,6 +11,7 @@ use super::fault::Fault;
 use super::output::Output;
 use super::source::Source;
 use super::{Codec, CodecId, walk};
+use crate::split::Split;
 
 /// postcard 1.
 pub(super) struct Postcard;
@@ -22,8 +23,13 @@ impl Codec for Postcard {
         postcard::serialize_with_flavor(value, Sink(output)).map_err(fault)
     }
 
-    fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8], budget: &Budget) -> Result<T, Fault> {
-        walk::decode(Bytes { unread: bytes }, bytes.len(), budget)
+    fn decode<'de, T: Deserialize<'de>>(
+        bytes: &'de [u8],
+        tail: Option<&'de Split>,
+        budget: &Budget,
+    ) -> Result<T, Fault> {
+        let unread = bytes;
+        walk::decode(Bytes { unread, tail }, bytes.len(), budget)
     }
 }
 
@@ -52,6 +58,7 @@ impl Flavor for Sink<'_> {
 
 struct Bytes<'de> {
     unread: &'de [u8],
+    tail: Option<&'de Split>,
 }
 
 impl Bytes<'_> {
@@ -110,6 +117,11 @@ impl<'de> Source<'de> for Bytes<'de> {
     #[inline]
     fn left(&mut self) -> usize {
         self.unread.len()
+    }
+
+    #[inline]
+    fn tail(&mut self) -> &mut Option<&'de Split> {
+        &mut self.tail
     }
 }
 

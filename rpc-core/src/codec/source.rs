@@ -1,6 +1,7 @@
 //! What a positional format consists of: scalars, lengths and runs of bytes, one after the other.
 
 use super::fault::Fault;
+use crate::split::Split;
 
 macro_rules! source {
     ($($scalar:ident)+) => {
@@ -28,6 +29,10 @@ macro_rules! source {
 
             /// How many bytes are still unread.
             fn left(&mut self) -> usize;
+
+            /// The large byte string behind the unread bytes, where there is one and it was not
+            /// read: the message is in two parts.
+            fn tail(&mut self) -> &mut Option<&'de Split>;
         }
     };
 }

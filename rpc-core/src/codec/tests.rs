@@ -34,7 +34,7 @@ fn job() -> Job {
 fn refused<'de, T: Deserialize<'de> + fmt::Debug>(bytes: &'de [u8]) -> String {
     let budget = Budget::for_message(bytes.len());
     CodecId::BINCODE
-        .decode_arguments::<T>(bytes, &budget)
+        .decode_arguments::<T>(bytes, None, &budget)
         .unwrap_err()
         .message()
         .to_owned()
@@ -93,18 +93,18 @@ fn large_bytes_are_a_part_of_their_message_and_small_ones_keep_nothing_of_it() {
                 .unwrap();
             let budget = Budget::for_message(message.len());
             let bytes: Bytes = codec
-                .decode_owned(&message, Some(&message), &budget)
+                .decode_owned(&message, Some(&message), None, &budget)
                 .unwrap();
             assert_eq!(bytes, vec![7; length]);
             let inside = message.as_ptr_range().contains(&bytes.as_ptr());
             assert_eq!(inside, shared, "{codec}: {length} bytes");
             let list: Vec<u8> = codec
-                .decode_owned(&message, Some(&message), &budget)
+                .decode_owned(&message, Some(&message), None, &budget)
                 .unwrap();
             assert_eq!(list, bytes);
             let cut = message.slice(..message.len() - 1);
             codec
-                .decode_owned::<Bytes>(&cut, Some(&cut), &budget)
+                .decode_owned::<Bytes>(&cut, Some(&cut), None, &budget)
                 .unwrap_err();
         }
     }

@@ -40,7 +40,9 @@ pub(super) fn decode<'de, S: Source<'de>, T: Deserialize<'de>>(
     };
     // One way out for the value: each further one is a copy of it.
     let fault = match T::deserialize(walk) {
-        Ok(value) if meter.source.left() == 0 => return Ok(value),
+        Ok(value) if meter.source.left() == 0 && meter.source.tail().is_none() => {
+            return Ok(value);
+        }
         Ok(_) => left_over(meter.source.left()),
         Err(fault) => fault,
     };
@@ -144,7 +146,12 @@ impl<'de, S: Source<'de>> Deserializer<'de> for Walk<'_, '_, S> {
 
     #[inline]
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let bytes = self.meter.run()?;
+        let declared = self.meter.source.length()?;
+        if let Some(split) = self.meter.tail(declared) {
+            self.meter.purse.hold(split.tail_len())?;
+            return visitor.visit_byte_buf(split.take());
+        }
+        let bytes = self.meter.run_of(declared)?;
         self.meter.purse.hold(bytes.len())?;
         visitor.visit_borrowed_bytes(bytes)
     }

@@ -4,6 +4,7 @@ use std::mem;
 
 use crate::limits::Limits;
 use crate::pool::{self, Pooled};
+use crate::split::{HEAD_MAX, Split};
 use crate::wire::Payload;
 
 /// How much may be under assembly.
@@ -28,6 +29,8 @@ impl Bounds {
 /// Grows with the bytes received, never by what was announced.
 #[derive(Debug)]
 pub(super) struct Assembly {
+    /// The first frame, where it is so short that it may stand before a large byte string.
+    head: Vec<u8>,
     bytes: Pooled,
 }
 
@@ -37,8 +40,13 @@ impl Assembly {
 
     pub(super) fn new(first: &[u8]) -> Self {
         let mut bytes = pool::take();
-        bytes.extend_from_slice(first);
+        let mut head = Vec::new();
+        match first.len() {
+            ..=HEAD_MAX => head.extend_from_slice(first),
+            _ => bytes.extend_from_slice(first),
+        }
         Self {
+            head,
             bytes: Pooled(bytes),
         }
     }
@@ -48,7 +56,7 @@ impl Assembly {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.bytes.0.len()
+        self.head.len().saturating_add(self.bytes.0.len())
     }
 
     /// Lends the buffer out, so that up to `wanted` bytes can be read to its end; `None` while it is
@@ -71,6 +79,10 @@ impl Assembly {
     }
 
     pub(super) fn finish(mut self) -> Payload {
-        pool::share(mem::take(&mut self.bytes.0)).into()
+        let bytes = mem::take(&mut self.bytes.0);
+        match self.head.is_empty() {
+            true => pool::share(bytes).into(),
+            false => Payload::split(Split::received(self.head, bytes)),
+        }
     }
 }

@@ -335,12 +335,12 @@ impl Connection {
     fn reply(&mut self, id: CallId, reply: Reply) {
         if self.ended.is_none() {
             let limit = self.terms.map_or(0, |terms| terms.peer.message);
-            if reply.payload().len() > limit as usize {
+            if reply.payload_len() > limit as usize {
                 let error = Error::new(
                     Code::TooLarge,
                     format!(
                         "the reply has {} bytes, the client accepts {limit}",
-                        reply.payload().len()
+                        reply.payload_len()
                     ),
                 );
                 self.refuse(id, error.with_executed(Executed::Yes));

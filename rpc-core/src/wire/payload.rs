@@ -7,8 +7,10 @@ use std::ops::Deref;
 use bytes::Bytes;
 
 use crate::pool;
+use crate::split::Split;
 
-/// Encoded arguments, or an encoded value: in place while it is small, in a shared buffer beyond.
+/// Encoded arguments, or an encoded value: in place while it is small, in a shared buffer beyond, and in
+/// two parts where it ends with a large byte string.
 ///
 /// Most calls carry a few bytes. Held in place they cost neither an allocation nor a reference
 /// count, and whoever keeps them keeps nothing of the buffer that they were read into.
@@ -25,9 +27,16 @@ pub struct Payload {
 
 #[derive(Clone)]
 enum Place {
+    Own(Own),
+    There(Bytes),
+}
+
+/// Apart from [`Place`], which is no larger for it.
+#[derive(Clone)]
+enum Own {
     /// So many bytes in place.
     Here(u8),
-    There(Bytes),
+    Split(Box<Split>),
 }
 
 /// The most bytes that are held in place: with it the whole is 64 bytes, one line of the cache.
@@ -50,7 +59,7 @@ impl Payload {
         let place = match u8::try_from(bytes.len()) {
             Ok(length) if bytes.len() <= HERE => {
                 copy(bytes, &mut here);
-                Place::Here(length)
+                Place::Own(Own::Here(length))
             }
             _ => Place::There(Bytes::copy_from_slice(bytes)),
         };
@@ -84,17 +93,69 @@ impl Payload {
         written.map(|()| payload)
     }
 
-    /// Takes off what stands from `at` on, for a message that travels in parts.
-    pub(crate) fn split_off(&mut self, at: usize) -> Bytes {
-        if at >= self.len() {
+    /// A message of these two parts.
+    pub(crate) fn split(split: Split) -> Self {
+        Self {
+            here: [0; HERE],
+            place: Place::Own(Own::Split(Box::new(split))),
+        }
+    }
+
+    /// This in front of `tail`.
+    pub(crate) fn with_tail(self, tail: Option<Bytes>) -> Self {
+        match tail {
+            Some(tail) => Self::split(Split::sent(&self, tail)),
+            None => self,
+        }
+    }
+
+    /// The two parts, where it is in two.
+    #[inline]
+    pub(crate) fn parts(&self) -> Option<&Split> {
+        match &self.place {
+            Place::Own(Own::Split(split)) => Some(split),
+            _ => None,
+        }
+    }
+
+    /// How many bytes there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match &self.place {
+            Place::Own(Own::Here(length)) => usize::from(*length),
+            Place::Own(Own::Split(split)) => split.len(),
+            Place::There(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// For a message that travels in parts, the first of which has `first` bytes at most: takes off
+    /// what comes after the first, if that does not hold all.
+    pub(crate) fn split_off(&mut self, first: usize) -> Bytes {
+        if first >= self.len() {
             return Bytes::new();
         }
         match &mut self.place {
-            Place::There(bytes) => bytes.split_off(at),
-            Place::Here(length) => {
-                let rest = self.here.get(at..usize::from(*length)).unwrap_or_default();
-                let rest = Bytes::copy_from_slice(rest);
-                *length = u8::try_from(at).unwrap_or(*length);
+            Place::Own(Own::Split(split)) if split.head().len() <= first => {
+                let rest = split.lend().clone();
+                *self = Self::copy_from_slice(split.head());
+                rest
+            }
+            Place::Own(Own::Split(split)) => {
+                let mut whole = split.whole().clone();
+                let rest = whole.split_off(first);
+                *self = whole.into();
+                rest
+            }
+            Place::There(bytes) => bytes.split_off(first),
+            Place::Own(Own::Here(length)) => {
+                let rest = self.here.get(first..usize::from(*length));
+                let rest = Bytes::copy_from_slice(rest.unwrap_or_default());
+                *length = u8::try_from(first).unwrap_or(*length);
                 rest
             }
         }
@@ -105,7 +166,7 @@ impl Payload {
     pub(crate) fn shared(&self) -> Option<&Bytes> {
         match &self.place {
             Place::There(bytes) => Some(bytes),
-            Place::Here(_) => None,
+            Place::Own(_) => None,
         }
     }
 
@@ -113,7 +174,8 @@ impl Payload {
     pub fn into_bytes(self) -> Bytes {
         match self.place {
             Place::There(bytes) => bytes,
-            Place::Here(_) => Bytes::copy_from_slice(&self),
+            Place::Own(Own::Split(split)) => split.whole().clone(),
+            Place::Own(Own::Here(_)) => Bytes::copy_from_slice(&self),
         }
     }
 }
@@ -145,8 +207,11 @@ impl Deref for Payload {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.place {
-            Place::Here(length) => self.here.get(..usize::from(*length)).unwrap_or_default(),
+            Place::Own(Own::Here(length)) => {
+                self.here.get(..usize::from(*length)).unwrap_or_default()
+            }
             Place::There(bytes) => bytes,
+            Place::Own(Own::Split(split)) => split.whole(),
         }
     }
 }
@@ -155,7 +220,7 @@ impl Default for Payload {
     fn default() -> Self {
         Self {
             here: [0; HERE],
-            place: Place::Here(0),
+            place: Place::Own(Own::Here(0)),
         }
     }
 }

@@ -70,6 +70,15 @@ impl Reply {
         }
     }
 
+    /// Bytes of the [payload](Self::payload).
+    #[inline]
+    pub(crate) fn payload_len(&self) -> usize {
+        match self {
+            Self::Value(payload) | Self::ServiceError(payload) => payload.len(),
+            Self::Failure(_) => 0,
+        }
+    }
+
     /// The payload, to be taken apart; `None` for a failure.
     pub(crate) fn payload_mut(&mut self) -> Option<&mut Payload> {
         match self {

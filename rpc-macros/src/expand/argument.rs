@@ -25,6 +25,24 @@ pub(crate) fn outgoing(argument: &Argument<'_>, context: &Context<'_>) -> TokenS
     }
 }
 
+/// A statement that takes the last argument of a method apart, where it may be large bytes: what is
+/// encoded keeps the name, and the rest is called `tail`.
+///
+/// ```text
+/// Input:                  Output:
+///     data: Vec<u8>           let (data, tail) = Block::<Vec<u8>>::part(data);
+/// ```
+pub(crate) fn parted(
+    argument: &Argument<'_>,
+    tail: &Ident,
+    context: &Context<'_>,
+) -> Option<TokenStream> {
+    let (name, ty) = (&argument.name, argument.ty());
+    let private = &context.private;
+    let whole = matches!(argument.kind, Kind::Owned) && is_block(ty);
+    whole.then(|| quote!(let (#name, #tail) = #private::Block::<#ty>::part(#name);))
+}
+
 /// A statement that turns what was decoded into the argument; both are called `local`.
 ///
 /// ```text

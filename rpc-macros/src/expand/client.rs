@@ -1,7 +1,7 @@
 //! The client stub.
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
+use quote::{ToTokens, format_ident, quote};
 
 use super::{Context, argument, doc, result_types};
 use crate::ast::{Method, Returns};
@@ -46,6 +46,7 @@ pub(crate) fn item(context: &Context<'_>) -> TokenStream {
 /// Input:
 ///     async fn add(&self, a: i64, b: i64) -> i64;
 ///     async fn divide(&self, a: f64, b: f64) -> Result<f64, MathError>;
+///     async fn put(&self, at: u64, data: Vec<u8>) -> bool;
 ///
 /// Output:
 ///     fn add(&self, a: i64, b: i64) -> Call<i64> {
@@ -53,6 +54,10 @@ pub(crate) fn item(context: &Context<'_>) -> TokenStream {
 ///     }
 ///     fn divide(&self, a: f64, b: f64) -> TryCall<f64, MathError> {
 ///         Outcome::<Result<f64, MathError>>::try_call(&self.channel, &__RPC_METHOD_divide, &(..))
+///     }
+///     fn put(&self, at: u64, data: Vec<u8>) -> Call<bool> {
+///         let (data, tail) = Block::<Vec<u8>>::part(data);
+///         Wire::<bool>::call_parts(&self.channel, &__RPC_METHOD_put, &(.., data), tail)
 ///     }
 /// ```
 pub(crate) fn methods(context: &Context<'_>) -> TokenStream {
@@ -166,21 +171,36 @@ fn method(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
         let (name, ty) = (&argument.name, argument.ty());
         quote!(#name: #ty)
     });
-    let outgoing = method
+    let tail = names::local("tail");
+    let parted = method
         .arguments
-        .iter()
-        .map(|argument| argument::outgoing(argument, context));
+        .last()
+        .and_then(|argument| argument::parted(argument, &tail, context));
+    let last = method.arguments.len().wrapping_sub(1);
+    let outgoing = method.arguments.iter().enumerate().map(|(at, argument)| {
+        let name = &argument.name;
+        match parted.is_some() && at == last {
+            true => quote!(#name),
+            false => argument::outgoing(argument, context),
+        }
+    });
+    let (parts, behind) = match parted {
+        Some(_) => ("_parts", quote!(, #tail)),
+        None => ("", quote!()),
+    };
+    let call_fn = format_ident!("call{parts}");
+    let try_call_fn = format_ident!("try_call{parts}");
     let flat = |ok: &dyn ToTokens, err: &dyn ToTokens| {
         let call = quote!(#krate::TryCall<#ok, #err>);
         (
             call,
-            quote!(#private::Outcome::<::core::result::Result<#ok, #err>>::try_call),
+            quote!(#private::Outcome::<::core::result::Result<#ok, #err>>::#try_call_fn),
         )
     };
     let (call, start) = match &method.returns {
         Returns::Plain(ty) => (
             quote!(#krate::Call<#ty>),
-            quote!(#private::Wire::<#ty>::call),
+            quote!(#private::Wire::<#ty>::#call_fn),
         ),
         Returns::Result { ok, err, .. } => flat(ok, err),
         Returns::Alias(whole) => {
@@ -192,7 +212,8 @@ fn method(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
     quote! {
         #(#attributes)*
         #vis fn #ident(&self, #(#parameters),*) -> #call {
-            #start(&self.channel, &#statik, &(#(#outgoing,)*))
+            #parted
+            #start(&self.channel, &#statik, &(#(#outgoing,)*) #behind)
         }
     }
 }

@@ -194,7 +194,7 @@ fn debug(context: &Context<'_>) -> TokenStream {
 ///         let (a0,) = match decode(&request) { Ok(a) => a, Err(reply) => return reply };
 ///         let a0 = Lent::<str>::lend(&a0);
 ///         let output = <S as Calculator>::parse(&*service, a0).await;
-///         Outcome::<Result<f64, MathError>>::try_reply(&request, &output)
+///         Outcome::<Result<f64, MathError>>::try_reply(&request, output)
 ///     }
 /// ```
 fn arm(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
@@ -229,7 +229,7 @@ fn arm(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
             };
             #(#incoming)*
             let #output = <#implementation as #contract>::#ident(&*#local, #(#locals),*).await;
-            #answer(&#request, &#output)
+            #answer(&#request, #output)
         }
     }
 }

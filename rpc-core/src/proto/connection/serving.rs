@@ -182,7 +182,7 @@ impl Connection {
     pub(super) fn send_reply(&mut self, id: CallId, mut reply: Reply) {
         // One byte says what kind of reply it is.
         const FIRST: usize = BODY_MAX - 1;
-        if reply.payload().len() <= FIRST {
+        if reply.payload_len() <= FIRST {
             return self.outbox.response(id, &reply, reply.payload(), false);
         }
         let rest = reply.payload_mut().map(|payload| payload.split_off(FIRST));
