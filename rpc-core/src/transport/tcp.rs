@@ -19,6 +19,11 @@ const BACKLOG: u32 = 1024;
 /// a mistake or an attack on the time of the caller.
 const CANDIDATES_MAX: usize = 16;
 
+/// Bytes that the kernel keeps for a peer that has not taken them: 256 KiB, one round of chunks. What
+/// is small waits behind them, and the kernel by itself goes up to megabytes; less would leave gaps
+/// between one round and the next.
+const SEND_BUFFER: u32 = 256 * 1024;
+
 /// Opens connections to a port; a name is resolved each time, and all its addresses are tried in
 /// turn.
 pub(super) struct TcpConnector {
@@ -85,11 +90,7 @@ impl TcpListener {
     }
 
     fn bind_one(at: SocketAddr) -> io::Result<Self> {
-        let socket = if at.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
+        let socket = socket(at)?;
         // So that a restarted server need not wait for its old connections to expire. On Windows
         // the option means another thing: to take the port from whoever has it.
         #[cfg(not(windows))]
@@ -149,8 +150,19 @@ async fn resolve(at: &HostPort, address: &str) -> Result<Vec<SocketAddr>, Error>
     }
 }
 
+/// A socket for an address of this family. What a listener accepts has the buffers of its socket.
+fn socket(at: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = match at {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A wish, which the system need not grant.
+    let _ = socket.set_send_buffer_size(SEND_BUFFER);
+    Ok(socket)
+}
+
 async fn dial(at: SocketAddr) -> io::Result<Conduit> {
-    let stream = TcpStream::connect(at).await?;
+    let stream = socket(at)?.connect(at).await?;
     // Who dials 0.0.0.0 reaches another address; any other is what was dialled.
     let at = match at.ip().is_unspecified() {
         true => stream.peer_addr().unwrap_or(at),
