@@ -1,5 +1,8 @@
 //! What generated code calls. Not public API: it changes with the macro, without notice.
 
+mod parts;
+
+pub use self::parts::Tail;
 pub use crate::service::{BoxFuture, BoxSlot, Descriptor, Method, Request};
 pub use crate::shape::{MethodShape, Shape};
 pub use crate::wire::{Payload, Reply};
@@ -9,12 +12,11 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::client::{Call, Channel, TryCall};
-use crate::codec::{Blob, BlobRef, Budget, CodecId, Part};
+use crate::codec::{Blob, BlobRef, Budget, CodecId};
 use crate::error::Error;
 use crate::transport::IntoAddress;
 
@@ -27,16 +29,6 @@ pub fn call<A: Serialize, T: DeserializeOwned>(
     Call::new(channel.start(method, arguments, None))
 }
 
-/// As [`call`], where the last argument was [taken apart](Block::part).
-pub fn call_parts<A: Serialize, T: DeserializeOwned>(
-    channel: &Channel,
-    method: &'static Method,
-    arguments: &A,
-    tail: Tail,
-) -> Call<T> {
-    Call::new(channel.start(method, arguments, tail.0))
-}
-
 /// Starts a call of a method that returns a `Result`.
 pub fn try_call<A: Serialize, T: DeserializeOwned, E: DeserializeOwned>(
     channel: &Channel,
@@ -44,16 +36,6 @@ pub fn try_call<A: Serialize, T: DeserializeOwned, E: DeserializeOwned>(
     arguments: &A,
 ) -> TryCall<T, E> {
     TryCall::new(channel.start(method, arguments, None))
-}
-
-/// As [`try_call`], where the last argument was [taken apart](Block::part).
-pub fn try_call_parts<A: Serialize, T: DeserializeOwned, E: DeserializeOwned>(
-    channel: &Channel,
-    method: &'static Method,
-    arguments: &A,
-    tail: Tail,
-) -> TryCall<T, E> {
-    TryCall::new(channel.start(method, arguments, tail.0))
 }
 
 /// Dials `address` for the service.
@@ -310,16 +292,6 @@ impl<T: DeserializeOwned> Wire<T> {
     ) -> Call<T> {
         call(channel, method, arguments)
     }
-
-    /// As [`call`](Self::call), where the last argument was [taken apart](Block::part).
-    pub fn call_parts<A: Serialize>(
-        channel: &Channel,
-        method: &'static Method,
-        arguments: &A,
-        tail: Tail,
-    ) -> Call<T> {
-        call_parts(channel, method, arguments, tail)
-    }
 }
 
 /// A type that is spelled like one that can move as a block, such as `Vec<u8>`. The spelling is
@@ -335,17 +307,6 @@ impl<T: Serialize + ?Sized> Block<T> {
         BlobRef(value)
     }
 }
-
-impl<T: Serialize + 'static> Block<T> {
-    /// What is encoded for the last argument, and what travels behind it as it is.
-    pub fn part(value: T) -> (impl Serialize, Tail) {
-        let (value, tail) = Part::of(value);
-        (value, Tail(tail))
-    }
-}
-
-/// Large bytes that a message ends with, where it does.
-pub struct Tail(Option<Bytes>);
 
 impl<'de, T: Deserialize<'de> + 'static> Block<T> {
     /// Whether the type can be received.
@@ -396,16 +357,6 @@ impl<T: DeserializeOwned, E: DeserializeOwned> Outcome<Result<T, E>> {
         arguments: &A,
     ) -> TryCall<T, E> {
         try_call(channel, method, arguments)
-    }
-
-    /// As [`try_call`](Self::try_call), where the last argument was [taken apart](Block::part).
-    pub fn try_call_parts<A: Serialize>(
-        channel: &Channel,
-        method: &'static Method,
-        arguments: &A,
-        tail: Tail,
-    ) -> TryCall<T, E> {
-        try_call_parts(channel, method, arguments, tail)
     }
 }
 

@@ -41,8 +41,8 @@ use serde::{Deserialize, Serialize};
 use self::bincode::Bincode;
 #[cfg(feature = "postcard")]
 use self::postcard::Postcard;
-use crate::split::Split;
 use crate::error::{Code, Error};
+use crate::split::Split;
 
 pub(crate) use self::blob::Part;
 pub use self::blob::{Blob, BlobRef};

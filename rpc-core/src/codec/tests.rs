@@ -394,3 +394,67 @@ fn a_budget_that_is_spent_says_which_and_what_to_do() {
             .contains("[0][0], byte 16: the value needs more than 100")
     );
 }
+
+#[test]
+fn a_message_in_two_parts_is_the_value_wherever_it_was_cut() {
+    let value = (7_u32, "text".to_owned(), vec![9_u8; 1000]);
+    for &codec in CodecId::ALL {
+        let whole = codec.encode(&value, 1 << 20).unwrap();
+        let budget = Budget::for_message(whole.len());
+        for cut in [0, 1, 5, whole.len() - 1000, whole.len() - 1] {
+            let (head, tail) = whole.split_at(cut);
+            let split = Split::received(head.to_vec(), tail.to_vec());
+            let decoded: (u32, String, Blob<Vec<u8>>) = codec
+                .decode_arguments(split.head(), Some(&split), &budget)
+                .unwrap();
+            assert_eq!((decoded.0, decoded.1, decoded.2.0), value, "{codec}: {cut}");
+            // Nothing of it is a block here.
+            let split = Split::received(head.to_vec(), tail.to_vec());
+            let listed: (u32, String, Vec<u8>) = codec
+                .decode_arguments(split.head(), Some(&split), &budget)
+                .unwrap();
+            assert_eq!(listed, value, "{codec}: {cut}");
+        }
+    }
+}
+
+#[test]
+fn the_tail_of_a_message_moves_or_is_lent() {
+    for &codec in CodecId::ALL {
+        let (length, tail) = Part::of(vec![3_u8; SHARED_MIN + 1]);
+        let tail = tail.unwrap();
+        let head = codec.encode(&(1_u8, length), 1 << 20).unwrap();
+        let budget = Budget::for_message(head.len() + tail.len());
+        let message = || Split::received(head.to_vec(), tail.to_vec());
+        let split = message();
+        let (_, bytes): (u8, &[u8]) = codec
+            .decode_arguments(split.head(), Some(&split), &budget)
+            .unwrap();
+        assert_eq!(bytes.as_ptr(), split.lend().as_ptr());
+        assert_eq!(bytes, tail);
+        let split = message();
+        let (_, list): (u8, Blob<Vec<u8>>) = codec
+            .decode_arguments(split.head(), Some(&split), &budget)
+            .unwrap();
+        assert_eq!(list.0, tail);
+        assert!(split.is_spent(), "it was copied");
+    }
+}
+
+#[test]
+fn a_tail_that_does_not_fit_is_an_error() {
+    let (length, tail) = Part::of(vec![3_u8; SHARED_MIN + 1]);
+    let tail = tail.unwrap();
+    let head = CodecId::BINCODE.encode(&length, 64).unwrap();
+    let budget = Budget::for_message(head.len() + tail.len());
+    for tail in [&tail[1..], &[&tail[..], b"more"].concat()] {
+        let split = Split::received(head.to_vec(), tail.to_vec());
+        let decoded: Result<Vec<u8>, _> =
+            CodecId::BINCODE.decode_owned(split.head(), None, Some(&split), &budget);
+        decoded.unwrap_err();
+    }
+    let split = Split::received(Vec::new(), tail.to_vec());
+    let nothing: Result<(), _> =
+        CodecId::BINCODE.decode_arguments(split.head(), Some(&split), &budget);
+    nothing.unwrap_err();
+}

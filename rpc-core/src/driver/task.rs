@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::mem;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::BufMut as _;
-use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Sleep;
 
@@ -24,9 +23,9 @@ use super::scratch::Scratch;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error};
 use crate::limits::Limits;
-use crate::proto::{Body, CallId, Connection, Event, Fault, Taken, Transmit};
+use crate::proto::{CallId, Connection, Event, Fault, Taken, Transmit};
 use crate::transport::Io;
-use crate::wire::{HEADER_LEN, Payload, Reply};
+use crate::wire::{Payload, Reply};
 
 /// The task of one connection. It ends when the connection has.
 pub(crate) struct Driver {
@@ -272,69 +271,6 @@ impl Driver {
         self.hand_out(now, cx, scratch);
         moved
     }
-
-    /// Reads bodies of chunks to where they belong, as long as nothing else is to come. Whether
-    /// anything moved; `None` if what is to come must be read otherwise.
-    fn receive_body(
-        &mut self,
-        now: Instant,
-        cx: &mut Context<'_>,
-        scratch: &mut Scratch,
-    ) -> Option<bool> {
-        let mut moved = None;
-        for _ in 0..Self::BODIES {
-            if self.phase != Phase::Open || !self.inbound.is_empty() {
-                break;
-            }
-            let Some(Body { mut buffer, left }) = self.proto.take_body() else {
-                break;
-            };
-            let before = buffer.len();
-            // The header behind the body comes along where there is room, so that it needs no read
-            // of its own.
-            let room = left
-                .saturating_add(HEADER_LEN)
-                .min(buffer.capacity() - before);
-            let polled = {
-                let mut place = (&mut buffer).limit(room);
-                let read = pin!(self.io.read_buf(&mut place));
-                read.poll(cx)
-            };
-            let end = buffer.len().min(before + left);
-            self.inbound.extend(buffer.drain(end..));
-            self.proto.handle_body(now, buffer, end - before);
-            self.hand_out(now, cx, scratch);
-            match polled {
-                Poll::Ready(Ok(1..)) => moved = Some(true),
-                Poll::Ready(Ok(0)) => {
-                    self.peer_gone = true;
-                    self.proto.handle_eof();
-                }
-                Poll::Ready(Err(error)) => {
-                    self.peer_gone = true;
-                    self.proto.handle_error(error.to_string());
-                }
-                Poll::Pending => return moved.or(Some(false)),
-            }
-            if self.peer_gone {
-                self.hand_out(now, cx, scratch);
-                return moved.or(Some(false));
-            }
-            if self.inbound.len() == HEADER_LEN {
-                let header = mem::take(&mut self.inbound);
-                let mut unread = &header[..];
-                self.take_in(&mut unread, 1, now, cx, scratch);
-                let rest = unread.len();
-                self.inbound = header;
-                self.inbound.drain(..HEADER_LEN - rest);
-            }
-        }
-        moved
-    }
-
-    /// Bodies read in one turn: what the window of credit brings at once is taken in at once, and
-    /// no more, so that what is to be sent need not wait for long.
-    const BODIES: usize = 4;
 
     /// Bytes for the part of a frame that a connection keeps at rest.
     const INBOUND_IDLE: usize = 256;
@@ -741,6 +677,8 @@ impl Drop for Driver {
         scratch.give_back();
     }
 }
+
+mod body;
 
 #[cfg(test)]
 mod tests;

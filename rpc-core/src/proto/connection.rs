@@ -553,6 +553,7 @@ impl Connection {
             frames: self.outbox.frames_len(),
             bulk: self.outbox.bulk_len(),
             replies: self.outbox.replies(),
+            assembling: self.served.assembling(),
             events: self.events.len(),
             credit: self.credit.balance(),
             is_conserved: self.credit.is_conserved(),
@@ -589,6 +590,8 @@ pub(super) struct Audit {
     pub(super) bulk: usize,
     /// Bytes of replies that the peer has not taken.
     pub(super) replies: usize,
+    /// Bytes of the peer's requests under assembly.
+    pub(super) assembling: usize,
     /// Events not polled.
     pub(super) events: usize,
     /// What we may send, and what the peer may.

@@ -1,5 +1,6 @@
 //! Scenes from the life of a connection, one topic per file, all on virtual time.
 
+mod body;
 mod calls;
 mod cancel;
 mod chunks;

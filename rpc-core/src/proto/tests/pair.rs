@@ -14,11 +14,11 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::proto::{
-    Audit, Call, CallId, Connection, Event, Fault, Opening, Taken, Terms, Transmit,
+    Audit, Body, Call, CallId, Connection, Event, Fault, Opening, Taken, Terms, Transmit,
 };
 use crate::wire::{
-    Answer, Decoder, Frame, Hello, MAGIC, Metadata, Parameters, Payload, Reply, RequestHead,
-    VERSIONS,
+    Answer, Decoder, Frame, HEADER_LEN, Hello, MAGIC, Metadata, Parameters, Payload, Reply,
+    RequestHead, VERSIONS,
 };
 
 /// Which process the server of every test is.
@@ -227,6 +227,11 @@ pub(super) struct Side {
     /// On the way to this side.
     wire: VecDeque<(Instant, Bytes)>,
     inbox: Vec<u8>,
+    /// Every other time no more than a header is taken in, so that the body behind it goes to where
+    /// it belongs.
+    in_place: bool,
+    /// Bytes that were read to where they belong.
+    pub(super) placed: usize,
     transcript: Vec<Frame>,
     reader: (Decoder, Vec<u8>),
 }
@@ -250,6 +255,8 @@ impl Side {
             ended: HashSet::new(),
             wire: VecDeque::new(),
             inbox: Vec::new(),
+            in_place: false,
+            placed: 0,
             transcript: Vec::new(),
             reader: (decoder, Vec::new()),
         }
@@ -372,8 +379,21 @@ impl Side {
         let inbox = std::mem::take(&mut self.inbox);
         let mut input = &inbox[..];
         loop {
-            match self.connection.handle_input(self.now, &mut input) {
-                Taken::Nothing => break,
+            self.read_body(&mut input);
+            self.in_place = !self.in_place;
+            let most = if self.in_place {
+                HEADER_LEN
+            } else {
+                usize::MAX
+            };
+            let (mut front, behind) = input.split_at(most.min(input.len()));
+            let before = front.len();
+            let taken = self.connection.handle_input(self.now, &mut front);
+            let is_stuck = front.len() == before;
+            input = &input[before - front.len()..];
+            match taken {
+                Taken::Nothing if is_stuck && behind.is_empty() => break,
+                Taken::Nothing => {}
                 Taken::Frame => {}
                 Taken::Request {
                     id,
@@ -394,6 +414,18 @@ impl Side {
         }
         self.inbox = input.to_vec();
         self.poll_events();
+    }
+
+    /// Puts what has arrived of the body of a chunk to where it belongs.
+    fn read_body(&mut self, input: &mut &[u8]) {
+        if let Some(Body { mut buffer, left }) = self.connection.take_body() {
+            let (body, behind) = input.split_at(left.min(input.len()));
+            buffer.extend_from_slice(body);
+            *input = behind;
+            self.placed += body.len();
+            self.connection.handle_body(self.now, buffer, body.len());
+            self.poll_events();
+        }
     }
 
     /// All frames that were sent since the last time this was asked.
