@@ -2,30 +2,25 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::io::{self, IoSlice};
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::io::AsyncWrite as _;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Sleep;
 
-use super::desk::{Post, Shared};
+use super::desk::Shared;
 use super::gauge::Charge;
-use super::incoming::{Handler, Incoming, Session, Started};
-use super::link::Link;
+use super::incoming::{Handler, Session};
 use super::now;
 use super::scratch::Scratch;
 use crate::cancellation::Cancellation;
-use crate::error::{Code, Error};
 use crate::limits::Limits;
-use crate::proto::{CallId, Connection, Event, Fault, Taken, Transmit};
+use crate::proto::{CallId, Connection, Event, Fault, Transmit};
 use crate::transport::Io;
-use crate::wire::{Payload, Reply};
 
 /// The task of one connection. It ends when the connection has.
 pub(crate) struct Driver {
@@ -84,21 +79,11 @@ enum Phase {
 }
 
 impl Driver {
-    /// More is not taken from the protocol while so much is unsent: what comes later and is small
-    /// must not wait behind it.
-    const UNSENT_MAX: usize = 256 * 1024;
-
-    /// Buffers handed to one vectored write: a round of chunks and their headers.
-    const SLICES: usize = 16;
-
     /// Turns before the task lets others run: a flood on one connection must not starve the rest.
     const TURNS: usize = 8;
 
     /// Reads in one turn, so that what is to be sent does not wait for more.
     const READS: usize = 4;
-
-    /// Frames taken in one read, for the same reason.
-    const FRAMES: usize = 1024;
 
     /// How long tables stay that no call is in: longer than the pauses of a busy peer, and so long
     /// that looking costs nothing.
@@ -178,149 +163,6 @@ impl Driver {
         more || (self.phase == Phase::Open && self.is_done())
     }
 
-    /// Does what callers and handlers left on the desk.
-    fn take_posts(&mut self, now: Instant, scratch: &mut Scratch) {
-        self.shared.take_posts(&mut scratch.posts);
-        let mut posts = mem::take(&mut scratch.posts);
-        for post in &mut posts {
-            match post {
-                Post::Call(call) => {
-                    let token = call.token;
-                    let number = match self.proto.call(now, call) {
-                        Ok(id) => Some(id),
-                        Err(error) => {
-                            scratch.replies.push((token, Reply::Failure(error)));
-                            None
-                        }
-                    };
-                    if self.numbers.len() <= token {
-                        self.numbers.resize(token + 1, None);
-                    }
-                    if let Some(place) = self.numbers.get_mut(token) {
-                        *place = number;
-                    }
-                }
-                &mut Post::Cancel(token) => {
-                    let number = self.numbers.get_mut(token).and_then(Option::take);
-                    if let Some(id) = number {
-                        self.proto.cancel(now, id);
-                    }
-                    self.shared.release(token);
-                }
-                Post::Respond(id, reply) => {
-                    self.is_stirred = true;
-                    self.running.remove(id);
-                    self.proto.respond(*id, mem::take(reply));
-                }
-                Post::GoAway(code, text) => self.proto.go_away(*code, text),
-                Post::Close(fault) => self.proto.close(fault.clone()),
-            }
-        }
-        posts.clear();
-        scratch.posts = posts;
-    }
-
-    /// Reads, lets the protocol take it in, and runs the calls that came. Whether there may be more:
-    /// the system wakes the task only once a read has brought nothing.
-    fn receive(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
-        if self.phase == Phase::Done {
-            return false;
-        }
-        if let Some(moved) = self.receive_body(now, cx, scratch) {
-            return moved;
-        }
-        // The part of a frame that is there stands in front of what is read now.
-        let mut input = mem::take(&mut scratch.input);
-        let kept = self.inbound.len();
-        input.resize((kept + Scratch::READ / 8).max(Scratch::READ), 0);
-        if let Some(front) = input.get_mut(..kept) {
-            front.copy_from_slice(&self.inbound);
-        }
-        self.inbound.clear();
-        let mut buffer = ReadBuf::new(input.get_mut(kept..).unwrap_or_default());
-        let polled = Pin::new(&mut self.io).poll_read(cx, &mut buffer);
-        let read = buffer.filled().len();
-        let mut unread = input.get(..kept + read).unwrap_or_default();
-        let moved = match polled {
-            // Only the end matters now.
-            Poll::Ready(Ok(())) if read > 0 && self.phase != Phase::Open => {
-                unread = &[];
-                true
-            }
-            Poll::Ready(Ok(())) if read == 0 => {
-                self.peer_gone = true;
-                self.take_in(&mut unread, usize::MAX, now, cx, scratch);
-                self.proto.handle_eof();
-                false
-            }
-            Poll::Ready(Err(error)) => {
-                self.peer_gone = true;
-                self.proto.handle_error(error.to_string());
-                false
-            }
-            Poll::Ready(Ok(())) | Poll::Pending => {
-                self.take_in(&mut unread, Self::FRAMES, now, cx, scratch) > 0 || read > 0
-            }
-        };
-        if !unread.is_empty() {
-            self.inbound.extend_from_slice(unread);
-        } else if self.inbound.capacity() > Self::INBOUND_IDLE {
-            self.inbound = Vec::new();
-        }
-        scratch.input = input;
-        self.hand_out(now, cx, scratch);
-        moved
-    }
-
-    /// Bytes for the part of a frame that a connection keeps at rest.
-    const INBOUND_IDLE: usize = 256;
-
-    /// Takes up to `frames` frames off the front of `input`, and does what they ask for.
-    fn take_in(
-        &mut self,
-        input: &mut &[u8],
-        frames: usize,
-        now: Instant,
-        cx: &mut Context<'_>,
-        scratch: &mut Scratch,
-    ) -> usize {
-        let mut taken = 0;
-        while taken < frames {
-            match self.proto.handle_input(now, input) {
-                Taken::Nothing => break,
-                Taken::Frame => {}
-                Taken::Request {
-                    id,
-                    head,
-                    deadline,
-                    payload,
-                } => {
-                    let mut call = Incoming {
-                        id,
-                        head,
-                        payload: Payload::copy_from_slice(payload),
-                        deadline,
-                    };
-                    self.start(&mut call, now, cx);
-                }
-                Taken::Reply {
-                    token,
-                    outcome,
-                    payload,
-                } => {
-                    if let Some(number) = self.numbers.get_mut(token) {
-                        *number = None;
-                    }
-                    let reply = outcome.reply(Payload::copy_from_slice(payload));
-                    scratch.replies.push((token, reply));
-                }
-            }
-            taken += 1;
-            self.hand_out(now, cx, scratch);
-        }
-        taken
-    }
-
     /// Lets the protocol know the time, and sees to it that it is asked again when it wants to be.
     fn keep_time(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) {
         if now < self.armed && self.broken.is_none() && !self.is_done() {
@@ -343,202 +185,11 @@ impl Driver {
         self.proto.is_done() && self.outbound.is_empty()
     }
 
-    /// Takes what the protocol has to send, and writes it.
-    fn send(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) {
-        loop {
-            while self.outbound.len() < Self::UNSENT_MAX {
-                if !self.proto.poll_transmit(now, &mut self.outbound) {
-                    break;
-                }
-                // Transmitting may let calls start that waited for it.
-                self.hand_out(now, cx, scratch);
-            }
-            self.weigh();
-            if self.outbound.is_empty() {
-                break;
-            }
-            self.stall = self.stall.or_else(|| self.stalled_at(now));
-            if !self.write(now, cx) || !self.outbound.is_empty() {
-                break;
-            }
-        }
-        // A peer that takes nothing any more has been given up.
-        self.hand_out(now, cx, scratch);
-        self.arm(now, cx);
-    }
-
     /// Says what the connection holds for its peer.
-    fn weigh(&mut self) {
+    pub(super) fn weigh(&mut self) {
         if let Some(charge) = &mut self.charge {
             charge.set(self.proto.held() + self.outbound.len() + self.inbound.len());
         }
-    }
-
-    /// Does what the protocol tells of.
-    #[inline]
-    fn hand_out(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) {
-        while let Some(event) = self.proto.poll_event() {
-            match event {
-                Event::Response { token, reply } => {
-                    if let Some(number) = self.numbers.get_mut(token) {
-                        *number = None;
-                    }
-                    scratch.replies.push((token, reply));
-                }
-                Event::Request {
-                    id,
-                    head,
-                    deadline,
-                    payload,
-                } => {
-                    let mut call = Incoming {
-                        id,
-                        head,
-                        payload,
-                        deadline,
-                    };
-                    // What was held for it is its own from here on.
-                    self.weigh();
-                    self.start(&mut call, now, cx);
-                }
-                Event::Abort(id) => {
-                    if let Some(cancellation) = self.running.remove(&id) {
-                        cancellation.cancel();
-                    }
-                }
-                Event::Established => {
-                    let mut desk = self.shared.lock();
-                    desk.established = true;
-                    scratch.wakers.append(&mut desk.waiting);
-                }
-                Event::Draining => {}
-                Event::Closed(fault) => {
-                    self.phase = Phase::Flushing(now + Self::FAREWELL);
-                    self.end(fault, scratch);
-                }
-            }
-        }
-    }
-
-    /// Tells everybody that the connection has ended; all calls have, before.
-    fn end(&mut self, fault: Fault, scratch: &mut Scratch) {
-        self.shared.draining.store(true, Ordering::Relaxed);
-        self.shared.close(fault, scratch);
-        self.shared.closed.cancel();
-    }
-
-    /// Runs a call of the peer's.
-    fn start(&mut self, call: &mut Incoming, now: Instant, cx: &mut Context<'_>) {
-        let (id, deadline) = (call.id, call.deadline);
-        self.is_serving = true;
-        self.is_stirred = true;
-        let started = match (&mut self.session, &self.handler, self.proto.terms()) {
-            (Some(session), _, Some(terms)) => session.start(call, terms, now, cx),
-            (empty, Some(handler), Some(terms)) => {
-                let link = Link::without_owner(Arc::clone(&self.shared));
-                let session = empty.insert(Arc::clone(handler).session(link));
-                session.start(call, terms, now, cx)
-            }
-            _ => Started::Unknown(Error::new(
-                Code::Unimplemented,
-                "this side offers no services",
-            )),
-        };
-        match started {
-            Started::Answered(reply) => {
-                self.strikes = 0;
-                self.proto.answer(id, reply);
-            }
-            Started::GoesOn(cancellation) => {
-                self.strikes = 0;
-                if self.proto.go_on(id, deadline) {
-                    self.running.insert(id, cancellation);
-                } else {
-                    cancellation.cancel();
-                }
-            }
-            Started::Unknown(error) => {
-                self.strikes += 1;
-                self.proto.answer(id, Reply::Failure(error));
-                if self.strikes > self.limits.strays {
-                    self.proto.close(Fault::Violation(
-                        "too many calls in a row of unknown methods or shapes",
-                    ));
-                }
-            }
-        }
-    }
-
-    /// Puts the replies that came down for their callers, and wakes them.
-    fn deliver(&mut self, scratch: &mut Scratch) {
-        if self.is_draining != self.proto.is_draining() {
-            self.is_draining = true;
-            self.shared.draining.store(true, Ordering::Relaxed);
-        }
-        if !scratch.replies.is_empty() {
-            self.shared
-                .deliver(&mut scratch.replies, &mut scratch.wakers);
-        }
-        for waker in scratch.wakers.drain(..) {
-            waker.wake();
-        }
-    }
-
-    /// When writing counts as stalled if nothing moves from now on; `None` if never.
-    fn stalled_at(&self, now: Instant) -> Option<Instant> {
-        now.checked_add(self.limits.write_stall)
-    }
-
-    fn discard(&mut self) {
-        self.outbound.clear();
-        self.stall = None;
-    }
-
-    /// Writes what is unsent; whether any byte left.
-    fn write(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
-        let mut moved = false;
-        while !self.outbound.is_empty() {
-            let io = Pin::new(&mut self.io);
-            let polled = match self.outbound.contiguous() {
-                Some(bytes) => io.poll_write(cx, bytes),
-                None => {
-                    let mut slices = [IoSlice::new(&[]); Self::SLICES];
-                    io.poll_write_vectored(cx, self.outbound.slices(&mut slices))
-                }
-            };
-            match polled {
-                Poll::Ready(Ok(written @ 1..)) => {
-                    self.outbound.advance(written);
-                    self.stall = self.stalled_at(now).filter(|_| !self.outbound.is_empty());
-                    moved = true;
-                }
-                Poll::Ready(result) => {
-                    let error = result
-                        .err()
-                        .unwrap_or_else(|| io::ErrorKind::WriteZero.into());
-                    // The peer may have said why before it went, so reading goes on for a moment.
-                    let until = now + Self::FAREWELL;
-                    self.broken
-                        .get_or_insert_with(|| (until, error.to_string()));
-                    self.discard();
-                    return true;
-                }
-                Poll::Pending => {
-                    // Only now: a process that was stopped itself finds the time over, and a peer
-                    // that has been reading all the while.
-                    if self.stall.take_if(|stall| now >= *stall).is_some() {
-                        let fault = Fault::Stalled(self.limits.write_stall);
-                        self.proto.close(fault);
-                        return true;
-                    }
-                    break;
-                }
-            }
-        }
-        if moved {
-            let _ = Pin::new(&mut self.io).poll_flush(cx);
-        }
-        moved
     }
 
     /// Leads a connection that is over to its end: flush, shut down, wait for the peer.
@@ -679,6 +330,9 @@ impl Drop for Driver {
 }
 
 mod body;
+mod exchange;
+mod receive;
+mod send;
 
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,7 @@ mod id;
 mod keepalive;
 mod outbox;
 mod served;
+mod taken;
 mod transmit;
 mod window;
 
@@ -37,9 +38,10 @@ mod tests;
 use connection::Audit;
 
 pub(crate) use calls::Call;
-pub(crate) use connection::{Body, Connection, Taken};
+pub(crate) use connection::{Body, Connection};
 pub(crate) use event::Event;
 pub(crate) use fault::Fault;
 pub(crate) use handshake::{Opening, Terms};
 pub(crate) use id::CallId;
+pub(crate) use taken::Taken;
 pub(crate) use transmit::Transmit;

@@ -1,7 +1,6 @@
 //! Bytes on their way to the system.
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
@@ -59,16 +58,21 @@ impl Transmit {
         self.blocks.is_empty().then_some(self.unsent())
     }
 
-    /// Fills `slices` from the front with what is to be written; the part of it that was filled.
-    pub(crate) fn slices<'a, 'b>(&'a self, slices: &'b mut [IoSlice<'a>]) -> &'b [IoSlice<'a>] {
+    /// Fills `slices` from the front with what is to be written; how many were filled.
+    pub(crate) fn slices<'a>(&'a self, slices: &mut [&'a [u8]]) -> usize {
+        let mut places = slices.iter_mut();
         let mut filled = 0_usize;
-        let mut put = |bytes: &'a [u8]| match slices.get_mut(filled) {
-            Some(slice) if !bytes.is_empty() => {
-                *slice = IoSlice::new(bytes);
-                filled = filled.saturating_add(1);
-                true
+        let mut put = |bytes: &'a [u8]| {
+            if bytes.is_empty() {
+                return true;
             }
-            slice => slice.is_some(),
+            let place = places.next();
+            let found = place.is_some();
+            if let Some(place) = place {
+                *place = bytes;
+                filled = filled.saturating_add(1);
+            }
+            found
         };
         let mut bytes = self.unsent();
         let mut full = false;
@@ -83,7 +87,7 @@ impl Transmit {
         if !full {
             put(bytes);
         }
-        slices.get(..filled).unwrap_or_default()
+        filled
     }
 
     /// The first `written` bytes have left.
@@ -142,13 +146,14 @@ impl Transmit {
 mod tests {
     use super::*;
 
-    fn joined(slices: &[IoSlice<'_>]) -> Vec<u8> {
-        slices.iter().flat_map(|slice| slice.to_vec()).collect()
+    fn joined<const N: usize>(transmit: &Transmit) -> Vec<u8> {
+        let mut slices = [&[][..]; N];
+        let filled = transmit.slices(&mut slices);
+        slices[..filled].concat()
     }
 
     fn whole(transmit: &Transmit) -> Vec<u8> {
-        let mut slices = [IoSlice::new(&[]); 16];
-        joined(transmit.slices(&mut slices))
+        joined::<16>(transmit)
     }
 
     fn example() -> Transmit {
@@ -192,11 +197,7 @@ mod tests {
     #[test]
     fn few_slices_hold_the_front() {
         let transmit = example();
-        let mut slices = [IoSlice::new(&[]); 2];
-        assert_eq!(
-            joined(transmit.slices(&mut slices)),
-            b"oneheader of block1[block 1]"
-        );
+        assert_eq!(joined::<2>(&transmit), b"oneheader of block1[block 1]");
     }
 
     #[test]

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use std::io;
+use std::sync::Arc;
+
 use super::*;
 use crate::discovery::MatchmakerClient;
 use crate::error::{Code, Error};

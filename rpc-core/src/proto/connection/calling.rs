@@ -3,7 +3,7 @@
 use std::mem;
 use std::time::Instant;
 
-use super::{Connection, Taken};
+use super::Connection;
 use crate::error::{Code, Error, Executed};
 use crate::proto::assembly::Bounds;
 use crate::proto::calls::{self, Call, Progress};
@@ -11,6 +11,7 @@ use crate::proto::event::Event;
 use crate::proto::fault::Fault;
 use crate::proto::handshake::{Handshake, MANDATORY_CODEC};
 use crate::proto::id::CallId;
+use crate::proto::taken::Taken;
 use crate::wire::{
     BODY_MAX, Frame, HEADER_LEN, Header, Outcome, PREAMBLE_MAX, Reply, RequestHead, flag,
 };

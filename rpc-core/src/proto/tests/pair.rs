@@ -6,7 +6,6 @@
 //! nothing happens after the end, and no credit is lost or made.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -473,9 +472,9 @@ impl Side {
             self.connection.poll_transmit(self.now, &mut out);
         }
         self.poll_events();
-        let mut slices = [IoSlice::new(&[]); 64];
-        let slices = out.slices(&mut slices);
-        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        let mut slices = [&[][..]; 64];
+        let filled = out.slices(&mut slices);
+        let bytes = slices[..filled].concat();
         assert_eq!(bytes.len(), out.len());
         let (decoder, buffer) = &mut self.reader;
         buffer.extend_from_slice(&bytes);

@@ -1,0 +1,170 @@
+//! What passes between the protocol and those on this side: callers, over the desk, and handlers.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::time::Instant;
+
+use super::{Driver, Phase};
+use crate::driver::desk::Post;
+use crate::driver::incoming::{Incoming, Started};
+use crate::driver::link::Link;
+use crate::driver::scratch::Scratch;
+use crate::error::{Code, Error};
+use crate::proto::{Event, Fault};
+use crate::wire::Reply;
+
+impl Driver {
+    /// Does what callers and handlers left on the desk.
+    pub(super) fn take_posts(&mut self, now: Instant, scratch: &mut Scratch) {
+        self.shared.take_posts(&mut scratch.posts);
+        let mut posts = mem::take(&mut scratch.posts);
+        for post in &mut posts {
+            match post {
+                Post::Call(call) => {
+                    let token = call.token;
+                    let number = match self.proto.call(now, call) {
+                        Ok(id) => Some(id),
+                        Err(error) => {
+                            scratch.replies.push((token, Reply::Failure(error)));
+                            None
+                        }
+                    };
+                    if self.numbers.len() <= token {
+                        self.numbers.resize(token + 1, None);
+                    }
+                    if let Some(place) = self.numbers.get_mut(token) {
+                        *place = number;
+                    }
+                }
+                &mut Post::Cancel(token) => {
+                    let number = self.numbers.get_mut(token).and_then(Option::take);
+                    if let Some(id) = number {
+                        self.proto.cancel(now, id);
+                    }
+                    self.shared.release(token);
+                }
+                Post::Respond(id, reply) => {
+                    self.is_stirred = true;
+                    self.running.remove(id);
+                    self.proto.respond(*id, mem::take(reply));
+                }
+                Post::GoAway(code, text) => self.proto.go_away(*code, text),
+                Post::Close(fault) => self.proto.close(fault.clone()),
+            }
+        }
+        posts.clear();
+        scratch.posts = posts;
+    }
+
+    /// Does what the protocol tells of.
+    #[inline]
+    pub(super) fn hand_out(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) {
+        while let Some(event) = self.proto.poll_event() {
+            match event {
+                Event::Response { token, reply } => {
+                    if let Some(number) = self.numbers.get_mut(token) {
+                        *number = None;
+                    }
+                    scratch.replies.push((token, reply));
+                }
+                Event::Request {
+                    id,
+                    head,
+                    deadline,
+                    payload,
+                } => {
+                    let mut call = Incoming {
+                        id,
+                        head,
+                        payload,
+                        deadline,
+                    };
+                    // What was held for it is its own from here on.
+                    self.weigh();
+                    self.start(&mut call, now, cx);
+                }
+                Event::Abort(id) => {
+                    if let Some(cancellation) = self.running.remove(&id) {
+                        cancellation.cancel();
+                    }
+                }
+                Event::Established => {
+                    let mut desk = self.shared.lock();
+                    desk.established = true;
+                    scratch.wakers.append(&mut desk.waiting);
+                }
+                Event::Draining => {}
+                Event::Closed(fault) => {
+                    self.phase = Phase::Flushing(now + Self::FAREWELL);
+                    self.end(fault, scratch);
+                }
+            }
+        }
+    }
+
+    /// Tells everybody that the connection has ended; all calls have, before.
+    pub(super) fn end(&mut self, fault: Fault, scratch: &mut Scratch) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        self.shared.close(fault, scratch);
+        self.shared.closed.cancel();
+    }
+
+    /// Runs a call of the peer's.
+    pub(super) fn start(&mut self, call: &mut Incoming, now: Instant, cx: &mut Context<'_>) {
+        let (id, deadline) = (call.id, call.deadline);
+        self.is_serving = true;
+        self.is_stirred = true;
+        let started = match (&mut self.session, &self.handler, self.proto.terms()) {
+            (Some(session), _, Some(terms)) => session.start(call, terms, now, cx),
+            (empty, Some(handler), Some(terms)) => {
+                let link = Link::without_owner(Arc::clone(&self.shared));
+                let session = empty.insert(Arc::clone(handler).session(link));
+                session.start(call, terms, now, cx)
+            }
+            _ => Started::Unknown(Error::new(
+                Code::Unimplemented,
+                "this side offers no services",
+            )),
+        };
+        match started {
+            Started::Answered(reply) => {
+                self.strikes = 0;
+                self.proto.answer(id, reply);
+            }
+            Started::GoesOn(cancellation) => {
+                self.strikes = 0;
+                if self.proto.go_on(id, deadline) {
+                    self.running.insert(id, cancellation);
+                } else {
+                    cancellation.cancel();
+                }
+            }
+            Started::Unknown(error) => {
+                self.strikes += 1;
+                self.proto.answer(id, Reply::Failure(error));
+                if self.strikes > self.limits.strays {
+                    self.proto.close(Fault::Violation(
+                        "too many calls in a row of unknown methods or shapes",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Puts the replies that came down for their callers, and wakes them.
+    pub(super) fn deliver(&mut self, scratch: &mut Scratch) {
+        if self.is_draining != self.proto.is_draining() {
+            self.is_draining = true;
+            self.shared.draining.store(true, Ordering::Relaxed);
+        }
+        if !scratch.replies.is_empty() {
+            self.shared
+                .deliver(&mut scratch.replies, &mut scratch.wakers);
+        }
+        for waker in scratch.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Reads, and has the protocol take in what arrived.
+
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead as _, ReadBuf};
+
+use super::{Driver, Phase};
+use crate::driver::incoming::Incoming;
+use crate::driver::scratch::Scratch;
+use crate::proto::Taken;
+use crate::wire::Payload;
+
+impl Driver {
+    /// Frames taken in one read: a flood on one connection must not starve the rest.
+    const FRAMES: usize = 1024;
+
+    /// Reads, lets the protocol take it in, and runs the calls that came. Whether there may be more:
+    /// the system wakes the task only once a read has brought nothing.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+    ) -> bool {
+        if self.phase == Phase::Done {
+            return false;
+        }
+        if let Some(moved) = self.receive_body(now, cx, scratch) {
+            return moved;
+        }
+        // The part of a frame that is there stands in front of what is read now.
+        let mut input = mem::take(&mut scratch.input);
+        let kept = self.inbound.len();
+        input.resize((kept + Scratch::READ / 8).max(Scratch::READ), 0);
+        if let Some(front) = input.get_mut(..kept) {
+            front.copy_from_slice(&self.inbound);
+        }
+        self.inbound.clear();
+        let mut buffer = ReadBuf::new(input.get_mut(kept..).unwrap_or_default());
+        let polled = Pin::new(&mut self.io).poll_read(cx, &mut buffer);
+        let read = buffer.filled().len();
+        let mut unread = input.get(..kept + read).unwrap_or_default();
+        let moved = match polled {
+            // Only the end matters now.
+            Poll::Ready(Ok(())) if read > 0 && self.phase != Phase::Open => {
+                unread = &[];
+                true
+            }
+            Poll::Ready(Ok(())) if read == 0 => {
+                self.peer_gone = true;
+                self.take_in(&mut unread, usize::MAX, now, cx, scratch);
+                self.proto.handle_eof();
+                false
+            }
+            Poll::Ready(Err(error)) => {
+                self.peer_gone = true;
+                self.proto.handle_error(error.to_string());
+                false
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => {
+                self.take_in(&mut unread, Self::FRAMES, now, cx, scratch) > 0 || read > 0
+            }
+        };
+        if !unread.is_empty() {
+            self.inbound.extend_from_slice(unread);
+        } else if self.inbound.capacity() > Self::INBOUND_IDLE {
+            self.inbound = Vec::new();
+        }
+        scratch.input = input;
+        self.hand_out(now, cx, scratch);
+        moved
+    }
+
+    /// Bytes for the part of a frame that a connection keeps at rest.
+    const INBOUND_IDLE: usize = 256;
+
+    /// Takes up to `frames` frames off the front of `input`, and does what they ask for.
+    pub(super) fn take_in(
+        &mut self,
+        input: &mut &[u8],
+        frames: usize,
+        now: Instant,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+    ) -> usize {
+        let mut taken = 0;
+        while taken < frames {
+            match self.proto.handle_input(now, input) {
+                Taken::Nothing => break,
+                Taken::Frame => {}
+                Taken::Request {
+                    id,
+                    head,
+                    deadline,
+                    payload,
+                } => {
+                    let mut call = Incoming {
+                        id,
+                        head,
+                        payload: Payload::copy_from_slice(payload),
+                        deadline,
+                    };
+                    self.start(&mut call, now, cx);
+                }
+                Taken::Reply {
+                    token,
+                    outcome,
+                    payload,
+                } => {
+                    if let Some(number) = self.numbers.get_mut(token) {
+                        *number = None;
+                    }
+                    let reply = outcome.reply(Payload::copy_from_slice(payload));
+                    scratch.replies.push((token, reply));
+                }
+            }
+            taken += 1;
+            self.hand_out(now, cx, scratch);
+        }
+        taken
+    }
+}
