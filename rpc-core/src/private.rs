@@ -1,7 +1,9 @@
 //! What generated code calls. Not public API: it changes with the macro, without notice.
 
+mod missing;
 mod parts;
 
+pub use self::missing::{Missing, Never};
 pub use self::parts::Tail;
 pub use crate::service::{BoxFuture, BoxSlot, Descriptor, Method, Request};
 pub use crate::shape::{MethodShape, Shape};
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::client::{Call, Channel, TryCall};
 use crate::codec::{Blob, BlobRef, Budget, CodecId};
@@ -364,122 +366,6 @@ impl<T: Serialize + 'static, E: Serialize> Outcome<Result<T, E>> {
     /// The reply of a method that returns a `Result`.
     pub fn try_reply(request: &Request, value: Result<T, E>) -> Reply {
         try_reply(request, value)
-    }
-}
-
-/// What stands in for the functions that a faulty type does not have.
-pub trait Missing {
-    /// The type itself.
-    type Type: ?Sized;
-    /// Whether the type can be sent.
-    const SENDS: bool = false;
-    /// Whether the type can be received.
-    const RECEIVES: bool = false;
-
-    /// Stands in for [`Wire::pass`].
-    fn pass(_: &Self::Type) -> Never {
-        unreachable!("{REFUSED}")
-    }
-
-    /// Stands in for [`Block::part`].
-    fn part(_: Self::Type) -> (Never, Tail)
-    where
-        Self::Type: Sized,
-    {
-        unreachable!("{REFUSED}")
-    }
-
-    /// Stands in for [`Wire::take`].
-    fn take(held: Never) -> Self::Type
-    where
-        Self::Type: Sized,
-    {
-        match held {}
-    }
-
-    /// Stands in for [`Lent::lend`].
-    fn lend(held: &Never) -> &Self::Type {
-        match *held {}
-    }
-
-    /// Stands in for [`Wire::shape`].
-    fn shape() -> Shape {
-        unreachable!("{REFUSED}")
-    }
-
-    /// Stands in for [`Wire::reply`].
-    fn reply(_: &Request, _: Self::Type) -> Reply
-    where
-        Self::Type: Sized,
-    {
-        unreachable!("{REFUSED}")
-    }
-
-    /// Stands in for [`Outcome::try_reply`].
-    fn try_reply(_: &Request, _: Self::Type) -> Reply
-    where
-        Self::Type: Sized,
-    {
-        unreachable!("{REFUSED}")
-    }
-
-    /// Stands in for [`Wire::call`].
-    fn call<A>(_: &Channel, _: &'static Method, _: &A) -> Call<Self::Type>
-    where
-        Self::Type: Sized,
-    {
-        unreachable!("{REFUSED}")
-    }
-
-    /// Stands in for [`Wire::call_parts`].
-    fn call_parts<A>(_: &Channel, _: &'static Method, _: &A, _: Tail) -> Call<Self::Type>
-    where
-        Self::Type: Sized,
-    {
-        unreachable!("{REFUSED}")
-    }
-
-    /// Stands in for [`Outcome::try_call`].
-    fn try_call<T, E, A>(_: &Channel, _: &'static Method, _: &A) -> TryCall<T, E> {
-        unreachable!("{REFUSED}")
-    }
-
-    /// Stands in for [`Outcome::try_call_parts`].
-    fn try_call_parts<T, E, A>(_: &Channel, _: &'static Method, _: &A, _: Tail) -> TryCall<T, E> {
-        unreachable!("{REFUSED}")
-    }
-}
-
-const REFUSED: &str = "the type was refused at compile time";
-
-impl<T: ?Sized> Missing for Wire<T> {
-    type Type = T;
-}
-
-impl<T: ?Sized> Missing for Block<T> {
-    type Type = T;
-}
-
-impl<T: ?Sized> Missing for Lent<T> {
-    type Type = T;
-}
-
-impl<R> Missing for Outcome<R> {
-    type Type = R;
-}
-
-/// What is encoded and decoded for a faulty type: nothing, because it never comes to that.
-pub enum Never {}
-
-impl Serialize for Never {
-    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        match *self {}
-    }
-}
-
-impl<'de> Deserialize<'de> for Never {
-    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        Err(serde::de::Error::custom(REFUSED))
     }
 }
 

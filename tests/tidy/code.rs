@@ -21,7 +21,7 @@ const LONG: &[(&str, usize, &str)] = &[
     ),
     (
         "rpc-core/src/proto/tests/pair.rs",
-        650,
+        700,
         "two ends, a network and its clock, used together",
     ),
     (

@@ -70,7 +70,7 @@ fn grow(buffer: &mut Vec<u8>, limit: &Limit, bytes: &[u8]) -> Result<(), Overflo
 impl Limit {
     /// `bytes` more than `buffer` holds.
     #[inline]
-    pub(super) fn new(buffer: &Vec<u8>, bytes: usize) -> Self {
+    pub(super) fn new(buffer: &[u8], bytes: usize) -> Self {
         Self {
             end: buffer.len().saturating_add(bytes),
             passed: Cell::new(false),
@@ -79,7 +79,7 @@ impl Limit {
 
     /// Whether what `buffer` has become is within the limit, and nothing was left out.
     #[inline]
-    pub(super) fn kept(&self, buffer: &Vec<u8>) -> bool {
+    pub(super) fn kept(&self, buffer: &[u8]) -> bool {
         buffer.len() <= self.end && !self.passed.get()
     }
 }

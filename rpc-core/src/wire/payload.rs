@@ -48,7 +48,7 @@ const SCRATCH_MAX: usize = 4096;
 
 thread_local! {
     /// Where payloads are encoded, so that small ones need no buffer of their own.
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(Vec::new());
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Payload {
