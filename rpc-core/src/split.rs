@@ -2,7 +2,7 @@
 //! out without being copied. Knows neither frames nor formats.
 
 use std::mem;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
@@ -26,6 +26,34 @@ pub(crate) struct Split {
     /// The tail, once it is shared.
     lent: OnceLock<Bytes>,
     whole: OnceLock<Bytes>,
+    /// The tail of a message that may have to be sent again.
+    kept: Option<Kept>,
+}
+
+/// Large bytes that are kept for another attempt, until somebody knows that there will be none.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept(Arc<Mutex<Bytes>>);
+
+impl Kept {
+    fn new(bytes: Bytes) -> Self {
+        Self(Arc::new(Mutex::new(bytes)))
+    }
+
+    /// The bytes; none once they were let go.
+    fn bytes(&self) -> Bytes {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// There will be no other attempt: what is large about the message is not needed any more.
+    pub(crate) fn release(&self) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = mem::take(&mut *kept);
+        drop(kept);
+        drop(bytes);
+    }
 }
 
 impl Split {
@@ -37,6 +65,7 @@ impl Split {
             own: Mutex::new(Some(Pooled(tail))),
             lent: OnceLock::new(),
             whole: OnceLock::new(),
+            kept: None,
         }
     }
 
@@ -46,8 +75,22 @@ impl Split {
             head: head.to_vec(),
             length: tail.len(),
             own: Mutex::default(),
-            lent: tail.into(),
+            lent: OnceLock::new(),
             whole: OnceLock::new(),
+            kept: Some(Kept::new(tail)),
+        }
+    }
+
+    /// What keeps the tail of a message to be sent.
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        self.kept.as_ref()
+    }
+
+    /// The tail, to be shared.
+    pub(crate) fn tail(&self) -> Bytes {
+        match &self.kept {
+            Some(kept) => kept.bytes(),
+            None => self.lend().clone(),
         }
     }
 
@@ -67,10 +110,12 @@ impl Split {
 
     /// The tail, which stays; empty if it was taken.
     pub(crate) fn lend(&self) -> &Bytes {
-        self.lent.get_or_init(|| match self.take_own() {
-            Some(tail) => Bytes::from_owner(tail),
-            None => Bytes::new(),
-        })
+        self.lent
+            .get_or_init(|| match (self.take_own(), &self.kept) {
+                (Some(tail), _) => Bytes::from_owner(tail),
+                (None, Some(kept)) => kept.bytes(),
+                (None, None) => Bytes::new(),
+            })
     }
 
     /// The tail, which is gone then; a copy where it is shared.
@@ -107,7 +152,17 @@ impl Split {
 /// The tail is shared.
 impl Clone for Split {
     fn clone(&self) -> Self {
-        Self::sent(&self.head, self.lend().clone())
+        let Some(kept) = &self.kept else {
+            return Self::sent(&self.head, self.lend().clone());
+        };
+        Self {
+            head: self.head.clone(),
+            length: self.length,
+            own: Mutex::default(),
+            lent: OnceLock::new(),
+            whole: OnceLock::new(),
+            kept: Some(kept.clone()),
+        }
     }
 }
 
@@ -144,6 +199,18 @@ mod tests {
         assert_eq!(split.clone().lend().as_ptr(), place);
         assert_eq!(split.whole()[..], [&[1][..], &[7; 10]].concat());
         assert!(!split.is_spent());
+    }
+
+    #[test]
+    fn what_is_kept_for_another_attempt_can_be_let_go() {
+        let bytes = Bytes::from(vec![7; 10]);
+        let split = Split::sent(b"head", bytes.clone());
+        let again = split.clone();
+        assert_eq!(again.tail(), bytes);
+        again.kept().unwrap().release();
+        drop(again);
+        assert!(bytes.is_unique(), "the first attempt still has it");
+        assert!(split.is_spent());
     }
 
     #[test]

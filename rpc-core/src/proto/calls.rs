@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::assembly::{Assembly, Bounds};
 use super::id::CallId;
 use super::window::Window;
+use crate::split::Kept;
 use crate::wire::{Metadata, Outcome, Payload, Reply};
 
 /// A call to be made.
@@ -50,6 +51,9 @@ pub(super) struct Calls {
     unanswered: u64,
     /// Bytes of replies under assembly.
     assembling: usize,
+    /// What is kept of large calls for another attempt. Once a reply begins there will be none, and
+    /// its bytes take the place of these.
+    kept: Vec<(CallId, Kept)>,
 }
 
 #[derive(Debug)]
@@ -168,6 +172,17 @@ impl Calls {
         }
     }
 
+    /// A large call leaves, which is kept for another attempt.
+    pub(super) fn keep(&mut self, id: CallId, kept: Kept) {
+        self.kept.push((id, kept));
+    }
+
+    /// What was kept of the call.
+    fn take_kept(&mut self, id: CallId) -> Option<Kept> {
+        let at = self.kept.iter().position(|(kept, _)| *kept == id)?;
+        Some(self.kept.swap_remove(at).1)
+    }
+
     /// Ends a call without a reply: what the driver knows it by, and how far it had come.
     pub(super) fn end(&mut self, id: CallId) -> Option<(usize, Progress)> {
         let entry = self.remove(id)?;
@@ -239,6 +254,9 @@ impl Calls {
                     self.assembling = assembling;
                     let assembly = Assembly::new(payload);
                     *state = State::Receiving { outcome, assembly };
+                    if let Some(kept) = self.take_kept(id) {
+                        kept.release();
+                    }
                     Arrival::Continues
                 } else {
                     self.remove(id);
@@ -389,6 +407,9 @@ impl Calls {
     }
 
     fn remove(&mut self, id: CallId) -> Option<Entry> {
+        if !self.kept.is_empty() {
+            self.take_kept(id);
+        }
         let entry = self.table.remove(id)?;
         if let State::Receiving { assembly, .. } = &entry.state {
             self.assembling = self.assembling.saturating_sub(assembly.len());

@@ -141,7 +141,7 @@ impl Payload {
         }
         match &mut self.place {
             Place::Own(Own::Split(split)) if split.head().len() <= first => {
-                let rest = split.lend().clone();
+                let rest = split.tail();
                 *self = Self::copy_from_slice(split.head());
                 rest
             }

@@ -12,6 +12,7 @@ use crate::proto::fault::Fault;
 use crate::proto::handshake::{Handshake, MANDATORY_CODEC};
 use crate::proto::id::CallId;
 use crate::proto::taken::Taken;
+use crate::split::Split;
 use crate::wire::{
     BODY_MAX, Frame, HEADER_LEN, Header, Outcome, PREAMBLE_MAX, Reply, RequestHead, flag,
 };
@@ -201,10 +202,14 @@ impl Connection {
             metadata: mem::take(&mut call.metadata),
         };
         let first = BODY_MAX.saturating_sub(head.len());
+        let kept = call.payload.parts().and_then(Split::kept).cloned();
         let rest = call.payload.split_off(first);
         let more = !rest.is_empty();
         self.outbox.request(id, &head, &call.payload, more);
         if more {
+            if let Some(kept) = kept {
+                self.calls.keep(id, kept);
+            }
             self.outbox.bulk(id, false, rest);
         }
     }
