@@ -218,15 +218,32 @@ impl RequestHead {
     /// Reads it off the front of a body.
     #[inline]
     pub(crate) fn parse(body: &mut Reader<'_>, has_metadata: bool) -> Result<Self, Malformed> {
+        let Some(&fixed) = body.chunk::<{ Self::FIXED }>() else {
+            return Err(Self::cut_off(body));
+        };
+        let [m0, m1, m2, m3, m4, m5, m6, m7, rest @ ..] = fixed;
+        let [f0, f1, f2, f3, f4, f5, f6, f7, timeout @ ..] = rest;
+        let metadata = match has_metadata {
+            true => Metadata::parse(body)?,
+            false => Metadata::default(),
+        };
         Ok(Self {
-            method: body.u64("no method")?,
-            fingerprint: body.u64("no fingerprint")?,
-            timeout_ms: body.u32("no timeout")?,
-            metadata: match has_metadata {
-                true => Metadata::parse(body)?,
-                false => Metadata::default(),
-            },
+            method: u64::from_le_bytes([m0, m1, m2, m3, m4, m5, m6, m7]),
+            fingerprint: u64::from_le_bytes([f0, f1, f2, f3, f4, f5, f6, f7]),
+            timeout_ms: u32::from_le_bytes(timeout),
+            metadata,
         })
+    }
+
+    /// Which field is missing.
+    #[cold]
+    fn cut_off(body: &mut Reader<'_>) -> Malformed {
+        let method = body.u64("no method");
+        let fields = method.and_then(|_| body.u64("no fingerprint"));
+        match fields.and_then(|_| body.u32("no timeout")) {
+            Err(malformed) => malformed,
+            Ok(_) => body.malformed("no timeout"),
+        }
     }
 
     /// The fields before the metadata, as they stand on the wire.

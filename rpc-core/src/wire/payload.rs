@@ -102,6 +102,7 @@ impl Payload {
     }
 
     /// This in front of `tail`.
+    #[inline]
     pub(crate) fn with_tail(self, tail: Option<Bytes>) -> Self {
         match tail {
             Some(tail) => Self::split(Split::sent(&self, tail)),

@@ -86,6 +86,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The next `N` bytes, if there are so many.
+    #[inline]
+    pub(crate) fn chunk<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let (chunk, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(chunk)
+    }
+
     #[inline]
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Malformed> {
         let (array, rest) = self
