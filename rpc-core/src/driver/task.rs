@@ -80,7 +80,7 @@ enum Phase {
 
 impl Driver {
     /// Turns before the task lets others run: a flood on one connection must not starve the rest.
-    const TURNS: usize = 8;
+    const TURNS: usize = 2;
 
     /// Reads in one turn, so that what is to be sent does not wait for more.
     const READS: usize = 4;
