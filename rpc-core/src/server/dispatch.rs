@@ -431,3 +431,6 @@ impl Drop for Permit {
         self.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;
