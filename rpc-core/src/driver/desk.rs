@@ -305,3 +305,6 @@ fn unsent(fault: &Fault) -> Error {
 fn unknown() -> Reply {
     Reply::Failure(Error::new(Code::Internal, "the call is not known"))
 }
+
+#[cfg(test)]
+mod tests;

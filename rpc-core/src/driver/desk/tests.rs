@@ -1,0 +1,187 @@
+//! What callers and the task find on the desk.
+
+use std::sync::atomic::AtomicUsize;
+use std::task::Wake;
+
+use super::*;
+use crate::driver::now;
+use crate::wire::{Metadata, Payload};
+
+fn desk() -> Arc<Shared> {
+    Shared::new(Peer::new("test"), 16)
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Alarm(AtomicUsize);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Alarm {
+    fn rings(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn leave(desk: &Shared) -> Result<usize, Error> {
+    let call = Call {
+        method: 1,
+        fingerprint: 2,
+        deadline: now(),
+        metadata: Metadata::new(),
+        payload: Payload::default(),
+        token: usize::MAX,
+    };
+    desk.call(call, None)
+}
+
+fn value(text: &'static str) -> Reply {
+    Reply::Value(Payload::from(text.as_bytes()))
+}
+
+fn poll(desk: &Shared, token: usize) -> Poll<Reply> {
+    desk.poll_reply(token, &mut Context::from_waker(Waker::noop()))
+}
+
+/// The task puts down one reply.
+fn deliver(desk: &Shared, token: usize, reply: Reply) {
+    desk.deliver(&mut vec![(token, reply)], &mut Vec::new());
+}
+
+/// The task picks up what was left.
+fn take(desk: &Shared) -> Vec<Post> {
+    let mut posts = Vec::new();
+    desk.take_posts(&mut posts);
+    posts
+}
+
+#[track_caller]
+fn assert_not_executed(reply: Poll<Reply>) {
+    match reply {
+        Poll::Ready(Reply::Failure(error)) => {
+            assert_eq!(error.executed(), Executed::No, "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn tokens_are_used_again() {
+    let desk = desk();
+    let tokens: Vec<usize> = (0..3).map(|_| leave(&desk).unwrap()).collect();
+    assert_eq!(tokens, [0, 1, 2]);
+    for _ in 0..100 {
+        for token in [1, 0] {
+            deliver(&desk, token, value("done"));
+            assert_eq!(poll(&desk, token), Poll::Ready(value("done")));
+        }
+        // The one that was free last comes first.
+        assert_eq!(leave(&desk).ok(), Some(0));
+        assert_eq!(leave(&desk).ok(), Some(1));
+        take(&desk);
+    }
+    assert_eq!(desk.calls_in_flight(), 3);
+    assert_eq!(desk.lock().slots.all.len(), 3);
+}
+
+#[test]
+fn a_reply_is_there_once_and_wakes_who_waits() {
+    let desk = desk();
+    let token = leave(&desk).unwrap();
+    let alarm = Arc::new(Alarm::default());
+    let waker = Waker::from(Arc::clone(&alarm));
+    let mut cx = Context::from_waker(&waker);
+    assert_eq!(desk.poll_reply(token, &mut cx), Poll::Pending);
+    let mut wakers = Vec::new();
+    desk.deliver(&mut vec![(token, value("once"))], &mut wakers);
+    wakers.drain(..).for_each(Waker::wake);
+    assert_eq!(alarm.rings(), 1);
+    assert_eq!(poll(&desk, token), Poll::Ready(value("once")));
+    let again = poll(&desk, token);
+    assert!(matches!(again, Poll::Ready(Reply::Failure(_))), "{again:?}");
+    assert_eq!(desk.calls_in_flight(), 0);
+}
+
+#[test]
+fn the_slot_of_a_dropped_call_is_not_used_before_the_task_has_heard_of_it() {
+    let desk = desk();
+    let dropped = leave(&desk).unwrap();
+    take(&desk);
+    desk.forget(dropped);
+    let next = leave(&desk).unwrap();
+    assert_ne!(next, dropped);
+    // A reply that was on its way is nobody's.
+    deliver(&desk, dropped, value("of the dropped one"));
+    assert_eq!(poll(&desk, next), Poll::Pending);
+    let posts = take(&desk);
+    assert!(matches!(posts[0], Post::Cancel(token) if token == dropped));
+    assert_ne!(
+        leave(&desk).unwrap(),
+        dropped,
+        "the post was taken, not read"
+    );
+    desk.release(dropped);
+    assert_eq!(leave(&desk).unwrap(), dropped);
+    assert_eq!(poll(&desk, dropped), Poll::Pending, "nothing is left of it");
+}
+
+#[test]
+fn the_slot_of_a_call_that_is_dropped_with_its_reply_is_free_at_once() {
+    let desk = desk();
+    let token = leave(&desk).unwrap();
+    take(&desk);
+    deliver(&desk, token, value("unread"));
+    desk.forget(token);
+    assert!(take(&desk).is_empty(), "the task need not know");
+    assert_eq!(leave(&desk).unwrap(), token);
+}
+
+#[test]
+fn a_sleeping_task_is_woken_by_the_first_post_alone() {
+    let desk = desk();
+    let alarm = Arc::new(Alarm::default());
+    let waker = Waker::from(Arc::clone(&alarm));
+    let cx = Context::from_waker(&waker);
+    assert_eq!(desk.sleep(&cx), Some(false));
+    leave(&desk).unwrap();
+    leave(&desk).unwrap();
+    assert_eq!(alarm.rings(), 1);
+    assert_eq!(desk.sleep(&cx), None, "there is something to do");
+    take(&desk);
+    assert_eq!(desk.sleep(&cx), Some(true));
+}
+
+#[test]
+fn more_calls_than_can_be_waiting_are_turned_away() {
+    let desk = desk();
+    let error = (0..).find_map(|_| leave(&desk).err()).unwrap();
+    assert_eq!(error.code(), Code::Overloaded);
+    assert_eq!(desk.calls_in_flight(), desk.posts_max);
+    take(&desk);
+    assert!(leave(&desk).is_ok());
+}
+
+#[test]
+fn after_the_end_a_call_has_not_run_and_a_post_changes_nothing() {
+    let desk = desk();
+    let (unsent, done) = (leave(&desk).unwrap(), leave(&desk).unwrap());
+    let mut scratch = Scratch::default();
+    scratch.replies.push((done, value("in time")));
+    desk.close(Fault::Eof, &mut scratch);
+    assert_eq!(poll(&desk, done), Poll::Ready(value("in time")));
+    assert_not_executed(poll(&desk, unsent));
+    assert_eq!(desk.calls_in_flight(), 0);
+
+    let error = leave(&desk).unwrap_err();
+    assert_eq!(error.code(), Fault::Eof.to_error().code());
+    assert_eq!(error.executed(), Executed::No);
+    desk.post(Post::Close(Fault::Closed));
+    desk.post(Post::Cancel(unsent));
+    desk.forget(unsent);
+    assert!(take(&desk).is_empty());
+    assert_eq!(desk.lock().fault, Some(Fault::Eof));
+}
