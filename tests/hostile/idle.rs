@@ -133,6 +133,6 @@ async fn row_01_an_idle_connection_over_a_unix_socket_is_small() {
 #[tokio::test]
 async fn row_01_a_connection_that_was_crowded_is_small_again() {
     if measures("idle::row_01_a_connection_that_was_crowded_is_small_again") {
-        measure(&unix_address(), unix, |socket| crowd(socket)).await;
+        measure(&unix_address(), unix, crowd).await;
     }
 }
