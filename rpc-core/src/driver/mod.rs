@@ -18,7 +18,7 @@ pub(crate) use gauge::{Charge, Gauge};
 pub(crate) use incoming::{Handler, Incoming, Session, Started, Ticket};
 pub(crate) use link::Link;
 pub(crate) use outgoing::Outgoing;
-pub(crate) use task::Driver;
+pub(crate) use task::{Driver, has_threads};
 
 use std::time::Instant;
 

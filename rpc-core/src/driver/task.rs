@@ -1,5 +1,10 @@
 //! The task of a connection: reads, lets the protocol work, runs handlers, writes, sleeps.
 
+mod body;
+mod exchange;
+mod receive;
+mod send;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::mem;
@@ -297,7 +302,7 @@ impl Future for Driver {
 }
 
 /// Whether the runtime of the caller has several threads.
-fn has_threads() -> bool {
+pub(crate) fn has_threads() -> bool {
     let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
     matches!(flavor, Ok(RuntimeFlavor::MultiThread))
 }
@@ -328,11 +333,6 @@ impl Drop for Driver {
         scratch.give_back();
     }
 }
-
-mod body;
-mod exchange;
-mod receive;
-mod send;
 
 #[cfg(test)]
 mod tests;

@@ -16,12 +16,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Handle, RuntimeFlavor};
-
 use super::router::{Route, Router};
 use crate::cancellation::Cancellation;
 use crate::context::Context;
-use crate::driver::{Charge, Incoming, Link, Session, Started, Ticket, now};
+use crate::driver::{Charge, Incoming, Link, Session, Started, Ticket, has_threads, now};
 use crate::error::{Code, Error, Executed};
 use crate::proto::Terms;
 use crate::race::{Either, race};
@@ -50,13 +48,12 @@ struct Kept {
 
 impl Dispatch {
     pub(super) fn new(router: Arc<Router>, link: Link) -> Self {
-        let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
         Self {
             router,
             link,
             kept: None,
             context: None,
-            has_threads: matches!(flavor, Ok(RuntimeFlavor::MultiThread)),
+            has_threads: has_threads(),
             pace: Pace::new(),
         }
     }

@@ -63,12 +63,7 @@ impl Driver {
     pub(super) fn hand_out(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) {
         while let Some(event) = self.proto.poll_event() {
             match event {
-                Event::Response { token, reply } => {
-                    if let Some(number) = self.numbers.get_mut(token) {
-                        *number = None;
-                    }
-                    scratch.replies.push((token, reply));
-                }
+                Event::Response { token, reply } => self.conclude(token, reply, scratch),
                 Event::Request {
                     id,
                     head,
@@ -102,6 +97,15 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// A call of ours ended so.
+    #[inline]
+    pub(super) fn conclude(&mut self, token: usize, reply: Reply, scratch: &mut Scratch) {
+        if let Some(number) = self.numbers.get_mut(token) {
+            *number = None;
+        }
+        scratch.replies.push((token, reply));
     }
 
     /// Tells everybody that the connection has ended; all calls have, before.

@@ -110,11 +110,8 @@ impl Driver {
                     outcome,
                     payload,
                 } => {
-                    if let Some(number) = self.numbers.get_mut(token) {
-                        *number = None;
-                    }
                     let reply = outcome.reply(Payload::copy_from_slice(payload));
-                    scratch.replies.push((token, reply));
+                    self.conclude(token, reply, scratch);
                 }
             }
             taken += 1;
