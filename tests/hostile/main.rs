@@ -10,6 +10,7 @@ mod bombs;
 mod callee;
 mod client;
 mod drops;
+mod flood;
 mod framing;
 #[cfg(target_os = "linux")]
 mod idle;

@@ -30,6 +30,7 @@ pub(crate) const CALLEE: u8 = 0x80;
 /// Codes of failures.
 pub(crate) mod code {
     pub(crate) const DEADLINE_EXCEEDED: u8 = 2;
+    pub(crate) const OVERLOADED: u8 = 3;
     pub(crate) const UNIMPLEMENTED: u8 = 6;
     pub(crate) const SKEW: u8 = 7;
     pub(crate) const CODEC: u8 = 9;
