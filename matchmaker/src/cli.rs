@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rpc_core::discovery::matchmaker::{ADDRESS_VARIABLE, DEFAULT_ADDRESS, Query, RegistryError};
+use rpc_core::discovery::matchmaker::{
+    ADDRESS_VARIABLE, DEFAULT_ADDRESS, INSECURE_VARIABLE, Query, RegistryError,
+};
 use rpc_core::{CallError, Code};
 use tracing_subscriber::EnvFilter;
 
@@ -28,6 +30,10 @@ pub struct Cli {
         default_value = DEFAULT_ADDRESS
     )]
     pub matchmaker: String,
+
+    /// Allow clear text to and from other hosts: who is on the way can read it and change it
+    #[arg(long, global = true, env = INSECURE_VARIABLE, value_parser = truth)]
+    pub insecure: bool,
 
     /// What to do.
     #[command(subcommand)]
@@ -151,7 +157,7 @@ impl Exit {
     /// How a command ends that could not talk to the matchmaker.
     pub fn of_code(code: Code) -> Self {
         match code {
-            Code::InvalidAddress => Self::Usage,
+            Code::InvalidAddress | Code::Insecure => Self::Usage,
             Code::Refused
             | Code::Unreachable
             | Code::Disconnected
@@ -166,6 +172,15 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+/// Reads the environment's word on clear text, as the library does.
+fn truth(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "true" => Ok(true),
+        "" | "0" | "false" => Ok(false),
+        _ => Err("write 1 or true, 0 or false".to_owned()),
     }
 }
 
@@ -245,7 +260,9 @@ mod tests {
             assert!(help.contains(&format!("\n  {}  ", exit as u8)), "{help}");
         }
         assert!(
-            help.contains("MATCHMAKER_ADDR") && help.contains(DEFAULT_ADDRESS),
+            help.contains("MATCHMAKER_ADDR")
+                && help.contains("MATCHMAKER_INSECURE")
+                && help.contains(DEFAULT_ADDRESS),
             "{help}"
         );
         let mut command = Cli::command();

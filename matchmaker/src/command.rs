@@ -15,6 +15,9 @@ use crate::config::{Config, start_logging};
 use crate::daemon::Daemon;
 use crate::render;
 
+/// What to do about [`Code::Insecure`] here.
+const INSECURE: &str = "say --insecure if you trust the network";
+
 /// How long a question to the matchmaker may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -85,15 +88,15 @@ impl From<CallError<RegistryError>> for Failure {
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
-    match cli.command {
-        Command::Serve(args) => serve(&args).await,
+    match &cli.command {
+        Command::Serve(args) => serve(args, cli.insecure).await,
         Command::List(output) => {
-            let (position, instances) = list(&ask(&cli.matchmaker).await?).await?;
+            let (position, instances) = list(&ask(&cli).await?).await?;
             print(&show(position, &instances, output.json))
         }
-        Command::Resolve(args) => resolve(&ask(&cli.matchmaker).await?, &args).await,
+        Command::Resolve(args) => resolve(&ask(&cli).await?, args).await,
         Command::Health(output) => {
-            let health = ask(&cli.matchmaker).await?.health().await?;
+            let health = ask(&cli).await?.health().await?;
             print(&if output.json {
                 render::health_json(&health)
             } else {
@@ -103,19 +106,18 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-async fn serve(args: &ServeArgs) -> Result<(), Failure> {
+async fn serve(args: &ServeArgs, insecure: bool) -> Result<(), Failure> {
     start_logging(&args.log, args.log_format)?;
-    let config = Config::from_args(args)?;
+    let config = Config::from_args(args, insecure)?;
     let signals = ShutdownSignals::new().context("cannot listen to signals")?;
     let daemon = Daemon::start(config).await.map_err(|error| {
         let exit = Exit::of_code(error.code());
-        let in_use = error.code() == Code::InUse;
-        let error = anyhow::Error::from(error);
-        let error = if in_use {
-            error.context("another matchmaker may be running; ask it with `matchmaker health`")
-        } else {
-            error.context("cannot start")
+        let context = match error.code() {
+            Code::InUse => "another matchmaker may be running; ask it with `matchmaker health`",
+            Code::Insecure => INSECURE,
+            _ => "cannot start",
         };
+        let error = anyhow::Error::from(error).context(context);
         Failure { exit, error }
     })?;
     for address in daemon.addresses() {
@@ -134,10 +136,17 @@ async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn ask(address: &str) -> Result<MatchmakerClient, Failure> {
-    let connected = Channel::builder(address).deadline(PATIENCE).connect().await;
-    let channel = connected.map_err(|error| {
+async fn ask(cli: &Cli) -> Result<MatchmakerClient, Failure> {
+    let mut builder = Channel::builder(&cli.matchmaker).deadline(PATIENCE);
+    if cli.insecure {
+        builder = builder.insecure();
+    }
+    let channel = builder.connect().await.map_err(|error| {
+        let insecure = error.code() == Code::Insecure;
         let mut failure = Failure::from(error);
+        if insecure {
+            failure.error = failure.error.context(INSECURE);
+        }
         if failure.exit == Exit::Unavailable {
             failure.error = failure.error.context(
                 "no matchmaker answers: start one with `matchmaker serve`, or say where it is with \

@@ -21,6 +21,8 @@ pub struct Config {
     pub listen: Vec<String>,
     /// What registrants may occupy.
     pub limits: Limits,
+    /// Clear text may come from other hosts: without it, `tcp://` is for the loopback addresses.
+    pub insecure: bool,
 }
 
 impl Config {
@@ -29,6 +31,7 @@ impl Config {
         Self {
             listen: addresses.into_iter().map(Into::into).collect(),
             limits: Limits::default(),
+            insecure: false,
         }
     }
 
@@ -37,7 +40,7 @@ impl Config {
     ///
     /// # Errors
     /// A directory for the default socket that cannot be made or that others can write to.
-    pub fn from_args(args: &ServeArgs) -> anyhow::Result<Self> {
+    pub fn from_args(args: &ServeArgs, insecure: bool) -> anyhow::Result<Self> {
         let mut listen = args.listen.clone();
         if listen.is_empty() {
             listen.push(DEFAULT_ADDRESS.to_owned());
@@ -55,6 +58,7 @@ impl Config {
         Ok(Self {
             listen,
             limits: Limits::default(),
+            insecure,
         })
     }
 }
@@ -194,7 +198,7 @@ mod tests {
             log_format: LogFormat::Text,
         };
         assert_eq!(
-            Config::from_args(&args).unwrap().listen,
+            Config::from_args(&args, false).unwrap().listen,
             ["tcp://127.0.0.1:0"]
         );
     }

@@ -75,6 +75,9 @@ impl Daemon {
             .connections_per_peer_max(Self::CONNECTIONS_MAX)
             // Watches are calls that wait, and must not keep a renewal out.
             .calls_max(Self::CONNECTIONS_MAX * Self::CALLS_MAX as usize);
+        if config.insecure {
+            builder = builder.insecure();
+        }
         for address in config.listen {
             builder = builder.listen(address);
         }

@@ -102,6 +102,8 @@ codes! {
     InUse = 20, "in use";
     /// The operating system failed an operation for a reason of its own.
     Io = 21, "input/output error";
+    /// Clear text would leave this host, or come from another, and nobody has allowed it.
+    Insecure = 22, "clear text refused";
 }
 
 impl fmt::Display for Code {

@@ -15,7 +15,7 @@ use rpc_core::discovery::MatchmakerClient;
 use rpc_core::discovery::matchmaker::{
     Endpoint, Instance, InstanceId, MatchmakerServer, Query, Registration,
 };
-use rpc_core::transport::{Conduit, Connector, Peer};
+use rpc_core::transport::{Conduit, ConnectOptions, Connector, Peer};
 use rpc_core::{
     Address, Channel, Code, Context, Descriptor, Error, Executed, Reply, Request, Server, Service,
     service,
@@ -57,7 +57,7 @@ async fn a_call_that_may_have_run_stays_a_maybe_when_its_retry_reaches_nobody() 
     let server = server.await.unwrap();
     let address: Address = "memory:attempts-once".parse().unwrap();
     let channel = Channel::builder_over(Once {
-        server: address.connector().unwrap(),
+        server: address.connector(&ConnectOptions::new()).unwrap(),
         dialled: AtomicBool::new(false),
     });
     let work = WorkClient::new(channel.connect().await.unwrap());
@@ -112,7 +112,7 @@ async fn a_call_over_a_connection_made_again_is_not_sent_to_who_has_not_answered
     let server = server.await.unwrap();
     let address: Address = "memory:attempts-queued".parse().unwrap();
     let channel = Channel::builder_over(Queued {
-        server: address.connector().unwrap(),
+        server: address.connector(&ConnectOptions::new()).unwrap(),
         dialled: AtomicBool::new(false),
     });
     let work = WorkClient::new(channel.connect().await.unwrap());

@@ -4,6 +4,7 @@
 mod attempts;
 mod calculator;
 mod cancel;
+mod clear;
 mod daemon;
 mod discover;
 mod kill;

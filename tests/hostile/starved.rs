@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rpc_core::transport::{Address, Conduit, Listener};
+use rpc_core::transport::{Address, Conduit, ListenOptions, Listener};
 use rpc_core::{Channel, Server};
 
 use super::prey::{PreyClient, TCP, assert_no_panic_inside, eventually, prey, watch_for_panics};
@@ -52,7 +52,7 @@ async fn row_19_a_server_without_descriptors_backs_off_serves_on_and_recovers() 
     let address: Address = TCP.parse().unwrap();
     let attempts: Arc<Mutex<Vec<Instant>>> = Arc::default();
     let listener = Starved {
-        inner: address.listen().await.unwrap(),
+        inner: address.listen(&ListenOptions::new()).await.unwrap(),
         accepted: false,
         refusals: 0,
         attempts: Arc::clone(&attempts),

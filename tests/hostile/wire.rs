@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use rpc_core::Address;
-use rpc_core::transport::Io;
+use rpc_core::transport::{ConnectOptions, Io};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 pub(crate) const MAGIC: &[u8] = b"\xf8RPC\r\n\x1a\n";
@@ -178,7 +178,12 @@ impl Raw {
 
     pub(crate) async fn connect(address: &str) -> Self {
         let address: Address = address.parse().unwrap();
-        let conduit = address.connector().unwrap().connect().await.unwrap();
+        let conduit = address
+            .connector(&ConnectOptions::new())
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
         Self::new(conduit.io)
     }
 

@@ -15,6 +15,7 @@ use crate::driver::{Handler, Link, now};
 use crate::error::{Code, Error};
 use crate::limits::Limits;
 use crate::service::{BoxFuture, Method};
+use crate::transport::ConnectOptions;
 use crate::wire::{Metadata, Payload};
 
 /// A cloneable handle to the place where a client's calls go.
@@ -67,6 +68,8 @@ pub(crate) trait Target: Send + Sync + 'static {
 pub(crate) struct Options {
     pub(crate) limits: Arc<Limits>,
     pub(crate) codec: CodecId,
+    /// Of every connection, those to the matchmaker included.
+    pub(crate) connect: ConnectOptions,
     /// Services that this side offers to its servers.
     pub(crate) handler: Option<Arc<dyn Handler>>,
 }
@@ -76,6 +79,7 @@ impl Default for Options {
         Self {
             limits: Arc::default(),
             codec: CodecId::BINCODE,
+            connect: ConnectOptions::default(),
             handler: None,
         }
     }

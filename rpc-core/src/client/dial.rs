@@ -147,6 +147,7 @@ impl Attempt {
             limits,
             codec,
             handler,
+            ..
         } = &*inner.options;
         let opening = Opening {
             codecs: vec![codec.to_wire()],

@@ -56,6 +56,8 @@ struct State {
     epoch: Option<Epoch>,
     /// Why the matchmaker could not be asked, if the last attempt failed.
     failure: Option<Error>,
+    /// Why an instance was left out whose addresses this process could reach but may not.
+    refusal: Option<Error>,
 }
 
 impl Balance {
@@ -88,9 +90,10 @@ impl Balance {
                 parts: Some((matchmaker.clone(), query.clone())),
             };
             let abandoned = self.table.abandoned.clone();
+            let connect = self.table.options.connect.clone();
             tokio::spawn(async move {
                 let _revival = revival;
-                let following = resolver::follow(matchmaker, query, table);
+                let following = resolver::follow(matchmaker, connect, query, table);
                 race(abandoned.cancelled(), following).await;
             });
         }
@@ -124,6 +127,7 @@ impl Table {
         let mut state = self.lock();
         let forgot = state.epoch.is_some_and(|epoch| epoch != snapshot.epoch);
         let mut members: Vec<Arc<Member>> = Vec::new();
+        let mut refusal = None;
         for instance in &snapshot.instances {
             let known = state.members.iter().find(|member| {
                 member.instance == instance.instance && member.endpoints == instance.endpoints
@@ -133,7 +137,10 @@ impl Table {
                     member.listed();
                     members.push(Arc::clone(member));
                 }
-                None => members.extend(self.member(instance)),
+                None => match self.member(instance) {
+                    Ok(member) => members.push(member),
+                    Err(error) => refusal = error.or(refusal),
+                },
             }
         }
         // Nobody deregistered those whom the matchmaker merely forgot. Whoever was unlisted before
@@ -150,6 +157,7 @@ impl Table {
         state.members = members;
         state.epoch = Some(snapshot.epoch);
         state.failure = None;
+        state.refusal = refusal;
         drop(state);
         self.changed.notify_waiters();
     }
@@ -160,22 +168,30 @@ impl Table {
         self.changed.notify_waiters();
     }
 
-    fn member(&self, instance: &Instance) -> Option<Arc<Member>> {
-        let dialers: Vec<Dialer> = endpoint::usable(&instance.endpoints, &self.here)
-            .into_iter()
-            .filter_map(|address| address.connector().ok())
-            .map(|connector| {
-                let expected = Some(instance.instance.to_bytes());
-                Dialer::new(connector, Arc::clone(&self.options), expected)
-            })
-            .collect();
-        (!dialers.is_empty()).then(|| {
-            Arc::new(Member::new(
-                instance.instance,
-                instance.endpoints.clone(),
-                dialers,
-            ))
-        })
+    /// The instance as one that calls may go to. If it has no address that this process may use,
+    /// then why not, unless that is a matter of course.
+    fn member(&self, instance: &Instance) -> Result<Arc<Member>, Option<Error>> {
+        let mut dialers = Vec::new();
+        let mut refusal = None;
+        for address in endpoint::reachable(&instance.endpoints, &self.here) {
+            match address.connector(&self.options.connect) {
+                Ok(connector) => {
+                    let expected = Some(instance.instance.to_bytes());
+                    dialers.push(Dialer::new(connector, Arc::clone(&self.options), expected));
+                }
+                Err(error) if error.code() == Code::Insecure => refusal = Some(error),
+                // Of a later version, or for another system.
+                Err(_) => {}
+            }
+        }
+        if dialers.is_empty() {
+            return Err(refusal);
+        }
+        Ok(Arc::new(Member::new(
+            instance.instance,
+            instance.endpoints.clone(),
+            dialers,
+        )))
     }
 
     /// The less busy of two random members that are not set aside; of any two if all are.
@@ -243,6 +259,9 @@ impl Table {
                     return Ok(());
                 }
                 if let Some(error) = &state.failure {
+                    return Err(error.clone());
+                }
+                if let Some(error) = &state.refusal {
                     return Err(error.clone());
                 }
                 if state.epoch.is_some() {

@@ -124,6 +124,14 @@ impl ChannelBuilder {
         self
     }
 
+    /// Allows clear text to other hosts: to `tcp://` addresses, found by name or written, and to a
+    /// matchmaker. Whoever is on the way can read it and change it, and nobody knows who answers.
+    /// Without this line such a connection is an error.
+    pub fn insecure(mut self) -> Self {
+        self.options.connect = self.options.connect.insecure();
+        self
+    }
+
     /// Dials now. For a name: asks the matchmaker, and connects to one instance.
     ///
     /// For an address the peer's answer to the handshake is not waited for: the first calls travel
@@ -169,7 +177,7 @@ impl ChannelBuilder {
                 };
                 let said = daemon.map(|at| Ok(Address::Tcp(at))).or(self.matchmaker);
                 let matchmaker = daemon::place(daemon::address(said)?)?;
-                matchmaker.connector()?;
+                matchmaker.connector(&daemon::options(&options.connect))?;
                 let mut query = Query::new(name);
                 query.version_requirement = self.version;
                 Channel::new(
@@ -178,7 +186,11 @@ impl ChannelBuilder {
                 )
             }
             address => {
-                let dialer = Dialer::new(address.connector()?, Arc::clone(&options), None);
+                let dialer = Dialer::new(
+                    address.connector(&options.connect)?,
+                    Arc::clone(&options),
+                    None,
+                );
                 Channel::new(dialer, options)
             }
         };

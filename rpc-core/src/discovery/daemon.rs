@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::matchmaker::INSECURE_VARIABLE;
 use crate::client::Options;
 use crate::client::dial::Dialer;
 use crate::driver::Link;
 use crate::error::{Code, Error};
-use crate::transport::{Address, IntoAddress as _};
+use crate::transport::{Address, ConnectOptions, IntoAddress as _};
 
 /// Where the matchmaker listens unless somebody says otherwise.
 const DEFAULT: &str = "tcp://127.0.0.1:7111";
@@ -31,15 +32,29 @@ pub(super) fn address(said: Option<Result<Address, Error>>) -> Result<Address, E
     }
 }
 
+/// How the matchmaker is connected to: as the program said, and where the environment says where it
+/// is, the environment may say too that clear text will do.
+pub(super) fn options(said: &ConnectOptions) -> ConnectOptions {
+    match std::env::var_os(INSECURE_VARIABLE) {
+        Some(value) if value == "1" || value == "true" => said.clone().insecure(),
+        _ => said.clone(),
+    }
+}
+
 /// Opens a connection to the matchmaker at `address`. Each is a dial of its own, without the waits
 /// that a [`Dialer`] puts between its dials, because whoever asks for one waits by [`Backoff`].
-pub(super) async fn dial(address: &Address) -> Result<Link, Error> {
-    let dialer = Dialer::new(address.connector()?, Arc::<Options>::default(), None);
+pub(super) async fn dial(address: &Address, connect: &ConnectOptions) -> Result<Link, Error> {
+    let connector = address.connector(&options(connect))?;
+    let dialer = Dialer::new(connector, Arc::<Options>::default(), None);
     dialer.establish().await
 }
 
 /// The failure to reach the matchmaker at `address`, with what to do about it.
 pub(super) fn unreachable(error: Error, address: &str) -> Error {
+    if error.code() == Code::Insecure {
+        // It was not tried, and says itself what to do.
+        return error;
+    }
     let text = format!("the matchmaker cannot be reached: {}", error.message());
     Error::new(error.code(), text)
         .with_executed(error.executed())

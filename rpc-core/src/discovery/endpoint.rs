@@ -53,17 +53,17 @@ pub(super) fn advertised(
     addresses.into_iter().map(endpoint).collect()
 }
 
-/// The addresses of `endpoints` that a client on host `here` may try, the nearest first. What
+/// The addresses of `endpoints` that lead somewhere from host `here`, the nearest first. What
 /// cannot be read, and what must never come from a registry, is left out.
-pub(super) fn usable(endpoints: &[Endpoint], here: &HostId) -> Vec<Address> {
-    let mut usable: Vec<Address> = endpoints
+pub(super) fn reachable(endpoints: &[Endpoint], here: &HostId) -> Vec<Address> {
+    let mut reachable: Vec<Address> = endpoints
         .iter()
         .filter(|endpoint| endpoint.host.as_ref().is_none_or(|host| host == here))
         .filter_map(|endpoint| endpoint.address.as_str().into_address().ok())
-        .filter(|address| !address.is_local_only() && address.connector().is_ok())
+        .filter(|address| !address.is_local_only())
         .collect();
-    usable.sort_by_key(|address| distance(&address.to_string()));
-    usable
+    reachable.sort_by_key(|address| distance(&address.to_string()));
+    reachable
 }
 
 /// Unix sockets before everything else: they are faster, and the kernel says who is there.
@@ -129,11 +129,11 @@ mod tests {
             Endpoint::new("memory:trap"),
             Endpoint::new("nonsense"),
         ];
-        let usable: Vec<_> = usable(&endpoints, &here())
+        let reachable: Vec<_> = reachable(&endpoints, &here())
             .iter()
             .map(Address::to_string)
             .collect();
-        assert_eq!(usable, ["unix:/run/a.sock", "tcp://10.0.0.7:7000"]);
+        assert_eq!(reachable, ["unix:/run/a.sock", "tcp://10.0.0.7:7000"]);
     }
 
     #[test]

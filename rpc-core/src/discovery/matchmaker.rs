@@ -30,6 +30,10 @@ pub const DEFAULT_ADDRESS: &str = "tcp://127.0.0.1:7111";
 /// The environment variable that names another matchmaker.
 pub const ADDRESS_VARIABLE: &str = "MATCHMAKER_ADDR";
 
+/// The environment variable that, as `1` or `true`, allows clear text between this process and a
+/// matchmaker on another host. It says nothing about calls to services.
+pub const INSECURE_VARIABLE: &str = "MATCHMAKER_INSECURE";
+
 /// The rendezvous: services register, clients discover.
 ///
 /// # The registrant's loop

@@ -16,7 +16,7 @@ use crate::client::Channel;
 use crate::error::{CallError, Code, Error};
 use crate::race::{Either, race};
 use crate::server::{Companion, Offering, RegistrationWish, ServerBuilder};
-use crate::transport::{Address, IntoAddress};
+use crate::transport::{Address, ConnectOptions, IntoAddress};
 
 /// Registration with the matchmaker.
 impl ServerBuilder {
@@ -66,7 +66,7 @@ impl Registrar {
     /// An address is invalid, or the matchmaker refuses what is registered.
     async fn start(offering: Offering, wish: RegistrationWish) -> Result<Self, Error> {
         let matchmaker = daemon::place(daemon::address(wish.matchmaker)?)?;
-        matchmaker.connector()?;
+        matchmaker.connector(&daemon::options(&wish.connect))?;
         let here = host::id();
         let endpoints = if wish.advertise.is_empty() {
             endpoint::offered(&offering.addresses, &here)
@@ -93,6 +93,7 @@ impl Registrar {
         let place = matchmaker.to_string();
         let keeper = Keeper {
             matchmaker,
+            connect: wish.connect,
             registration,
             report: Some(report),
         };
@@ -101,7 +102,9 @@ impl Registrar {
             task: tokio::spawn(keeper.run(stopped)),
         };
         match tokio::time::timeout(Self::START_WAIT, first).await {
-            Ok(Ok(Err(error))) if error.code() == Code::Denied => return Err(error),
+            Ok(Ok(Err(error))) if matches!(error.code(), Code::Denied | Code::Insecure) => {
+                return Err(error);
+            }
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => tracing::warn!("{error}; the server is not registered yet"),
             _ => tracing::warn!(
@@ -131,6 +134,7 @@ impl Drop for Registrar {
 
 struct Keeper {
     matchmaker: Address,
+    connect: ConnectOptions,
     registration: Registration,
     /// Told how the first attempt went.
     report: Option<oneshot::Sender<Result<(), Error>>>,
@@ -188,7 +192,9 @@ impl Keeper {
     ) -> Result<Infallible, Error> {
         let place = self.matchmaker.to_string();
         let away = |error| daemon::unreachable(error, &place);
-        let link = daemon::dial(&self.matchmaker).await.map_err(away)?;
+        let link = daemon::dial(&self.matchmaker, &self.connect)
+            .await
+            .map_err(away)?;
         let client = MatchmakerClient::new(Channel::over(link.clone()));
         loop {
             let registered = match client.register(&self.registration).await {

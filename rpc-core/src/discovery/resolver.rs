@@ -9,7 +9,7 @@ use super::matchmaker::{MatchmakerClient, Query};
 use crate::client::Channel;
 use crate::driver::now;
 use crate::error::{CallError, Code, Error};
-use crate::transport::Address;
+use crate::transport::{Address, ConnectOptions};
 
 /// How long the matchmaker may hold a watch that has no news: 30 s keeps the traffic of an idle
 /// fleet small, and a lost connection is noticed by its end or by the ping before that.
@@ -20,9 +20,14 @@ const MARGIN: Duration = Duration::from_secs(5);
 
 /// Feeds `table` with every change of the name, until nobody holds the table. A matchmaker that is
 /// away is asked again and again; what the table holds stays there meanwhile.
-pub(super) async fn follow(matchmaker: Address, query: Query, table: Weak<Table>) {
+pub(super) async fn follow(
+    matchmaker: Address,
+    connect: ConnectOptions,
+    query: Query,
+    table: Weak<Table>,
+) {
     let mut backoff = Backoff::new(&matchmaker);
-    while let Err(error) = session(&matchmaker, &query, &table, &mut backoff).await {
+    while let Err(error) = session(&matchmaker, &connect, &query, &table, &mut backoff).await {
         tracing::debug!(%error, service = query.name, "cannot follow the name");
         match table.upgrade() {
             Some(table) => table.fail(error),
@@ -35,13 +40,14 @@ pub(super) async fn follow(matchmaker: Address, query: Query, table: Weak<Table>
 /// One connection to the matchmaker, from dialling to its end, or until nobody holds the table.
 async fn session(
     matchmaker: &Address,
+    connect: &ConnectOptions,
     query: &Query,
     table: &Weak<Table>,
     backoff: &mut Backoff,
 ) -> Result<(), Error> {
     let place = matchmaker.to_string();
     let away = |error| daemon::unreachable(error, &place);
-    let link = daemon::dial(matchmaker).await.map_err(away)?;
+    let link = daemon::dial(matchmaker, connect).await.map_err(away)?;
     let client = MatchmakerClient::new(Channel::over(link));
     let watching = client.with_deadline(WATCH + MARGIN);
     let mut position = None;

@@ -16,7 +16,7 @@ use crate::layer::Layer;
 use crate::limits::Limits;
 use crate::proto::Opening;
 use crate::service::{BoxFuture, Service};
-use crate::transport::{Address, IntoAddress, Listener};
+use crate::transport::{Address, IntoAddress, ListenOptions, Listener};
 
 /// Builds a [`Server`]. What is wrong with an address or a service comes out of
 /// [`start`](Self::start), so that the builder reads as one sentence.
@@ -27,6 +27,7 @@ pub struct ServerBuilder {
     layers: Vec<Box<dyn Layer>>,
     addresses: Vec<Result<Address, Error>>,
     listeners: Vec<Box<dyn Listener>>,
+    listen_options: ListenOptions,
     limits: Limits,
     connections_max: usize,
     connections_per_peer_max: usize,
@@ -62,6 +63,7 @@ impl ServerBuilder {
             layers: Vec::new(),
             addresses: Vec::new(),
             listeners: Vec::new(),
+            listen_options: ListenOptions::default(),
             limits: Limits::default(),
             connections_max: default_connections_max(),
             connections_per_peer_max: Self::CONNECTIONS_PER_PEER_MAX,
@@ -88,6 +90,15 @@ impl ServerBuilder {
     /// Adds an address to listen at: `tcp://127.0.0.1:0`, `unix:/run/calc.sock`, `memory:calc`.
     pub fn listen(mut self, address: impl IntoAddress) -> Self {
         self.addresses.push(address.into_address());
+        self
+    }
+
+    /// Allows clear text beyond this host: `tcp://` at an address that other hosts reach, wildcards
+    /// included, and to a matchmaker on another host. Whoever is on the way can read it and change
+    /// it, and nobody knows who calls. Without this line both are errors.
+    pub fn insecure(mut self) -> Self {
+        self.listen_options = self.listen_options.insecure();
+        self.wish.connect = self.wish.connect.insecure();
         self
     }
 
@@ -171,7 +182,7 @@ impl ServerBuilder {
         )?);
         let mut listeners = Vec::new();
         for address in self.addresses {
-            listeners.push(address?.listen().await?);
+            listeners.push(address?.listen(&self.listen_options).await?);
         }
         listeners.extend(self.listeners);
         if listeners.is_empty() {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::error::Error;
 use crate::service::{BoxFuture, Descriptor};
-use crate::transport::Address;
+use crate::transport::{Address, ConnectOptions};
 
 /// What a server offers once it listens.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub(crate) trait Companion: Send + Sync + 'static {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RegistrationWish {
     pub(crate) matchmaker: Option<Result<Address, Error>>,
+    /// Of the connections to it.
+    pub(crate) connect: ConnectOptions,
     pub(crate) advertise: Vec<Result<Address, Error>>,
 }
 

@@ -8,7 +8,9 @@
 
 mod accept;
 mod address;
+mod clear;
 mod memory;
+mod options;
 mod peer;
 mod tcp;
 #[cfg(unix)]
@@ -27,6 +29,7 @@ use crate::error::{Code, Error};
 
 pub use accept::{AcceptBackoff, AcceptFault};
 pub use address::{Address, HostPort, IntoAddress, UNIX_PATH_MAX};
+pub use options::{ConnectOptions, ListenOptions};
 pub use peer::{Identity, Peer};
 
 /// A stream of bytes in both directions; implemented by everything that is one.
@@ -122,10 +125,12 @@ impl Address {
     /// # Errors
     ///
     /// [`Code::InvalidAddress`] if this version cannot connect there, or if the address names a
-    /// service and not a place (`mm:`).
-    pub fn connector(&self) -> Result<Box<dyn Connector>, Error> {
+    /// service and not a place (`mm:`); [`Code::Insecure`] for clear text to another host that the
+    /// options do not allow. Where the host is a name, that comes out of
+    /// [`connect`](Connector::connect).
+    pub fn connector(&self, options: &ConnectOptions) -> Result<Box<dyn Connector>, Error> {
         match self {
-            Self::Tcp(at) => Ok(Box::new(tcp::TcpConnector::new(at)?)),
+            Self::Tcp(at) => Ok(Box::new(tcp::TcpConnector::new(at, options)?)),
             #[cfg(unix)]
             Self::Unix { .. } | Self::UnixAbstract { .. } => {
                 Ok(Box::new(unix::UnixConnector::new(self)?))
@@ -140,10 +145,11 @@ impl Address {
     /// # Errors
     ///
     /// [`Code::InUse`] if somebody listens there already, [`Code::Denied`] if the system forbids
-    /// it, [`Code::InvalidAddress`] if this version cannot listen there, [`Code::Io`] for the rest.
-    pub async fn listen(&self) -> Result<Box<dyn Listener>, Error> {
+    /// it, [`Code::Insecure`] for clear text that other hosts reach and the options do not allow,
+    /// [`Code::InvalidAddress`] if this version cannot listen there, [`Code::Io`] for the rest.
+    pub async fn listen(&self, options: &ListenOptions) -> Result<Box<dyn Listener>, Error> {
         match self {
-            Self::Tcp(at) => Ok(Box::new(tcp::TcpListener::bind(at).await?)),
+            Self::Tcp(at) => Ok(Box::new(tcp::TcpListener::bind(at, options).await?)),
             #[cfg(unix)]
             Self::Unix { path } => Ok(Box::new(unix::UnixListener::bind(path).await?)),
             #[cfg(unix)]

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
 use super::accept::is_out_of_descriptors;
-use super::{Conduit, Connector, HostPort, Listener, Peer};
+use super::{Conduit, ConnectOptions, Connector, HostPort, ListenOptions, Listener, Peer, clear};
 use crate::error::{Code, Error};
 
 /// How many connections wait in the kernel to be accepted: enough for a fleet that reconnects at
@@ -29,10 +29,11 @@ const SEND_BUFFER: u32 = 256 * 1024;
 pub(super) struct TcpConnector {
     at: HostPort,
     address: String,
+    options: ConnectOptions,
 }
 
 impl TcpConnector {
-    pub(super) fn new(at: &HostPort) -> Result<Self, Error> {
+    pub(super) fn new(at: &HostPort, options: &ConnectOptions) -> Result<Self, Error> {
         let address = format!("tcp://{at}");
         if at.port() == 0 {
             return Err(
@@ -41,9 +42,11 @@ impl TcpConnector {
                     .with_address(address),
             );
         }
+        clear::may_dial("tcp", at, options)?;
         Ok(Self {
             at: at.clone(),
             address,
+            options: options.clone(),
         })
     }
 }
@@ -52,6 +55,7 @@ impl TcpConnector {
 impl Connector for TcpConnector {
     async fn connect(&self) -> Result<Conduit, Error> {
         let candidates = resolve(&self.at, &self.address).await?;
+        let candidates = clear::dialled("tcp", &self.at, candidates, &self.options)?;
         let mut failures = Vec::new();
         for candidate in candidates {
             match dial(candidate).await {
@@ -75,10 +79,11 @@ pub(super) struct TcpListener {
 
 impl TcpListener {
     /// Listens at the first address of the host that allows it.
-    pub(super) async fn bind(at: &HostPort) -> Result<Self, Error> {
+    pub(super) async fn bind(at: &HostPort, options: &ListenOptions) -> Result<Self, Error> {
         let address = format!("tcp://{at}");
         let mut refusal = None;
-        for candidate in resolve(at, &address).await? {
+        let candidates = resolve(at, &address).await?;
+        for candidate in clear::listened("tcp", at, candidates, options)? {
             match Self::bind_one(candidate) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => refusal = Some(error),
@@ -296,9 +301,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_port_says_how_to_find_its_holder() {
-        let listener = TcpListener::bind(&at("127.0.0.1:0")).await.unwrap();
+        let listener = TcpListener::bind(&at("127.0.0.1:0"), &ListenOptions::new())
+            .await
+            .unwrap();
         let port = listener.inner.local_addr().unwrap().port();
-        let error = TcpListener::bind(&at(&format!("127.0.0.1:{port}")))
+        let error = TcpListener::bind(&at(&format!("127.0.0.1:{port}")), &ListenOptions::new())
             .await
             .err()
             .unwrap();
@@ -312,20 +319,27 @@ mod tests {
 
     #[tokio::test]
     async fn a_restarted_server_gets_its_port_back_at_once() {
-        let mut listener = TcpListener::bind(&at("127.0.0.1:0")).await.unwrap();
+        let mut listener = TcpListener::bind(&at("127.0.0.1:0"), &ListenOptions::new())
+            .await
+            .unwrap();
         let here = HostPort::from(listener.inner.local_addr().unwrap());
-        let connector = TcpConnector::new(&here).unwrap();
+        let connector = TcpConnector::new(&here, &ConnectOptions::new()).unwrap();
         let (client, server) = tokio::join!(connector.connect(), listener.accept());
         // The side that closes first keeps the port in TIME_WAIT.
         drop(server.unwrap());
         drop(client.unwrap());
         drop(listener);
-        TcpListener::bind(&here).await.unwrap();
+        TcpListener::bind(&here, &ListenOptions::new())
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
     async fn a_foreign_address_cannot_be_listened_on() {
-        let error = TcpListener::bind(&at("192.0.2.1:0")).await.err().unwrap();
+        let error = TcpListener::bind(&at("192.0.2.1:0"), &ListenOptions::new().insecure())
+            .await
+            .err()
+            .unwrap();
         assert_eq!(error.code(), Code::Io);
         assert!(
             error
@@ -337,7 +351,9 @@ mod tests {
 
     #[tokio::test]
     async fn port_zero_is_for_listeners() {
-        let error = TcpConnector::new(&at("127.0.0.1:0")).err().unwrap();
+        let error = TcpConnector::new(&at("127.0.0.1:0"), &ConnectOptions::new())
+            .err()
+            .unwrap();
         assert_eq!(error.code(), Code::InvalidAddress);
     }
 
@@ -345,8 +361,11 @@ mod tests {
     async fn a_name_that_does_not_resolve_is_named() {
         // A part of more than 63 bytes is refused by the resolver itself, without asking anybody.
         let name = "a".repeat(64);
-        let connector =
-            TcpConnector::new(&HostPort::parse(&format!("{name}:80")).unwrap()).unwrap();
+        let connector = TcpConnector::new(
+            &HostPort::parse(&format!("{name}:80")).unwrap(),
+            &ConnectOptions::new(),
+        )
+        .unwrap();
         let error = connector.connect().await.unwrap_err();
         assert_eq!(error.code(), Code::Unreachable);
         assert!(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::{Address, Conduit, Connector, Identity, Listener};
+use super::{Address, Conduit, ConnectOptions, Connector, Identity, ListenOptions, Listener};
 use crate::error::{Code, Executed};
 
 /// No test here takes a tenth of this; it turns a hang into a failure.
@@ -54,12 +54,17 @@ struct Setup {
 
 impl Setup {
     async fn new(address: String, path: Option<TempPath>) -> Self {
-        let listener = address.parse::<Address>().unwrap().listen().await.unwrap();
+        let listener = address
+            .parse::<Address>()
+            .unwrap()
+            .listen(&ListenOptions::new())
+            .await
+            .unwrap();
         let connector = listener
             .address()
             .parse::<Address>()
             .unwrap()
-            .connector()
+            .connector(&ConnectOptions::new())
             .unwrap();
         Self {
             listener,
@@ -270,7 +275,7 @@ async fn a_hundred_connections_do_not_mix(setup: Setup) {
             .address()
             .parse::<Address>()
             .unwrap()
-            .connector()
+            .connector(&ConnectOptions::new())
             .unwrap();
         tokio::spawn(async move {
             let mut conduit = connector.connect().await.unwrap();
@@ -360,7 +365,7 @@ async fn a_dropped_listener_refuses(setup: Setup) {
 async fn a_taken_address_is_in_use(setup: Setup) {
     let address: Address = setup.listener.address().parse().unwrap();
     let error = address
-        .listen()
+        .listen(&ListenOptions::new())
         .await
         .err()
         .expect("two listen at one address");
@@ -373,7 +378,7 @@ async fn a_free_address_can_be_taken_again(mut setup: Setup) {
     for _ in 0..3 {
         setup.pair().await;
         drop(setup.listener);
-        setup.listener = address.listen().await.unwrap();
+        setup.listener = address.listen(&ListenOptions::new()).await.unwrap();
     }
     setup.pair().await;
 }
@@ -422,8 +427,8 @@ async fn a_transport_of_another_version_is_a_clear_error() {
     ] {
         let address: Address = text.parse().unwrap();
         for error in [
-            address.connector().err().unwrap(),
-            address.listen().await.err().unwrap(),
+            address.connector(&ConnectOptions::new()).err().unwrap(),
+            address.listen(&ListenOptions::new()).await.err().unwrap(),
         ] {
             assert_eq!(error.code(), Code::InvalidAddress);
             let sentence = error.to_string();
