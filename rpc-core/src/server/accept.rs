@@ -4,13 +4,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Router;
-use super::connections::{Connections, Origin};
+use super::reception::Reception;
 use crate::cancellation::Cancellation;
-use crate::driver::Link;
-use crate::error::Code;
-use crate::limits::Limits;
-use crate::proto::Opening;
 use crate::race::{Either, race};
 use crate::transport::{AcceptBackoff, Conduit, Listener};
 
@@ -19,17 +14,7 @@ use crate::transport::{AcceptBackoff, Conduit, Listener};
 pub(super) struct Acceptor {
     pub(super) listener: Box<dyn Listener>,
     pub(super) stop: Cancellation,
-    pub(super) terms: Arc<Terms>,
-    pub(super) router: Arc<Router>,
-    pub(super) connections: Arc<Connections>,
-}
-
-/// What every connection of a server has in common.
-pub(super) struct Terms {
-    pub(super) limits: Arc<Limits>,
-    pub(super) opening: Arc<Opening>,
-    pub(super) connections_max: usize,
-    pub(super) connections_per_peer_max: usize,
+    pub(super) reception: Arc<Reception>,
 }
 
 impl Acceptor {
@@ -76,21 +61,8 @@ impl Acceptor {
     }
 
     fn take_in(&self, conduit: Conduit) {
-        let origin = Origin::of(&conduit.peer);
-        let terms = &self.terms;
-        let refuse = if self.connections.len() >= terms.connections_max {
-            Some("the server has all the connections that it allows")
-        } else if self.connections.from(&origin) >= terms.connections_per_peer_max {
-            Some("the server has all the connections that it allows to one peer")
-        } else {
-            None
-        };
-        let mut opening = Arc::clone(&terms.opening);
-        if let Some(text) = refuse {
-            Arc::make_mut(&mut opening).refuse = Some((Code::Overloaded, text));
+        if let Some(guest) = self.reception.admit(conduit) {
+            tokio::spawn(guest.serve().1);
         }
-        let router = Arc::clone(&self.router) as _;
-        let (link, driver) = Link::server(conduit, Arc::clone(&terms.limits), opening, router);
-        self.connections.run(link, driver, origin);
     }
 }

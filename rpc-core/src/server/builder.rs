@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::accept::{Acceptor, Terms};
+use super::accept::Acceptor;
 use super::companion::{Companion, Offering, Recruit, RegistrationWish};
 use super::connections::Connections;
+use super::reception::Reception;
 use super::{Router, Server};
 use crate::cancellation::Cancellation;
 use crate::codec::CodecId;
@@ -201,7 +202,7 @@ impl ServerBuilder {
             instance: fastrand::u128(..).to_be_bytes(),
         };
         let connections = Arc::new(Connections::new(Arc::clone(&router), self.handshaking_max));
-        let terms = Arc::new(Terms {
+        let reception = Arc::new(Reception {
             limits: Arc::new(self.limits),
             opening: Arc::new(Opening {
                 codecs: CodecId::ALL.iter().map(|codec| codec.to_wire()).collect(),
@@ -212,6 +213,8 @@ impl ServerBuilder {
             }),
             connections_max: self.connections_max,
             connections_per_peer_max: self.connections_per_peer_max,
+            router,
+            connections: Arc::clone(&connections),
         });
         // From here on the server exists, so that an error below stops what was started.
         let mut server = Server {
@@ -225,9 +228,7 @@ impl ServerBuilder {
             let acceptor = Acceptor {
                 listener,
                 stop: server.stop.clone(),
-                terms: Arc::clone(&terms),
-                router: Arc::clone(&router),
-                connections: Arc::clone(&server.connections),
+                reception: Arc::clone(&reception),
             };
             server.acceptors.push(tokio::spawn(acceptor.run()));
         }

@@ -26,6 +26,9 @@ pub(super) struct Connections {
 
 #[derive(Default)]
 struct Open {
+    /// Connections that were entered and not left.
+    members: usize,
+    /// Those that are served.
     links: HashMap<u64, Link>,
     per_origin: HashMap<Origin, usize>,
     /// Connections whose client has not said hello, the oldest first. `ready` is not waited for: an
@@ -63,32 +66,16 @@ impl Connections {
         }
     }
 
-    /// Runs a connection in a task of its own.
-    pub(super) fn run(self: &Arc<Self>, link: Link, driver: Driver, origin: Origin) {
-        let key = link.id();
+    /// Counts a connection in, until what is returned is gone.
+    pub(super) fn enter(self: &Arc<Self>, origin: Origin) -> Membership {
         let mut open = self.lock();
-        if open.draining {
-            link.go_away(Code::Draining, SHUTTING_DOWN);
-        }
-        open.silent.insert(key);
-        if open.silent.len() > self.handshaking_max {
-            let oldest = open.silent.pop_first();
-            if let Some(slow) = oldest.and_then(|oldest| open.links.get(&oldest)) {
-                slow.close();
-            }
-        }
+        open.members += 1;
         *open.per_origin.entry(origin.clone()).or_default() += 1;
-        open.links.insert(key, link);
         drop(open);
-        tokio::spawn(Seat {
-            driver,
-            membership: Membership {
-                connections: Arc::clone(self),
-                key,
-                origin,
-                is_silent: true,
-            },
-        });
+        Membership {
+            connections: Arc::clone(self),
+            origin,
+        }
     }
 
     /// Tells every client the last call that will run.
@@ -121,7 +108,7 @@ impl Connections {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lock().links.len()
+        self.lock().members
     }
 
     /// Connections of one origin.
@@ -140,9 +127,60 @@ impl Connections {
 
 const SHUTTING_DOWN: &str = "the server is shutting down";
 
-/// The task of one connection of the server.
-struct Seat {
+/// A connection's being counted, however it ends.
+pub(super) struct Membership {
+    connections: Arc<Connections>,
+    origin: Origin,
+}
+
+impl Membership {
+    /// The connection, for a task of its own.
+    pub(super) fn seat(self, link: Link, driver: Driver) -> Seat {
+        let key = link.id();
+        let mut open = self.connections.lock();
+        if open.draining {
+            link.go_away(Code::Draining, SHUTTING_DOWN);
+        }
+        open.silent.insert(key);
+        if open.silent.len() > self.connections.handshaking_max {
+            let oldest = open.silent.pop_first();
+            if let Some(slow) = oldest.and_then(|oldest| open.links.get(&oldest)) {
+                slow.close();
+            }
+        }
+        open.links.insert(key, link);
+        drop(open);
+        Seat {
+            driver,
+            key,
+            is_silent: true,
+            membership: self,
+        }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let mut open = self.connections.lock();
+        if let Some(count) = open.per_origin.get_mut(&self.origin) {
+            *count -= 1;
+            if *count == 0 {
+                open.per_origin.remove(&self.origin);
+            }
+        }
+        open.members -= 1;
+        if open.members == 0 {
+            self.connections.emptied.notify_waiters();
+        }
+    }
+}
+
+/// A connection that is served.
+pub(super) struct Seat {
     driver: Driver,
+    key: u64,
+    /// It may be among those whose client has not said hello.
+    is_silent: bool,
     /// Stands last, because the connection counts until its driver is gone.
     membership: Membership,
 }
@@ -152,39 +190,21 @@ impl Future for Seat {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let polled = Pin::new(&mut self.driver).poll(cx);
-        if self.membership.is_silent && self.driver.has_agreed() {
-            self.membership.is_silent = false;
-            let membership = &self.membership;
-            membership.connections.lock().silent.remove(&membership.key);
+        if self.is_silent && self.driver.has_agreed() {
+            self.is_silent = false;
+            let key = self.key;
+            self.membership.connections.lock().silent.remove(&key);
         }
         polled
     }
 }
 
-/// Takes a connection off the table when its task is gone, however it goes.
-struct Membership {
-    connections: Arc<Connections>,
-    key: u64,
-    origin: Origin,
-    /// It may be among those whose client has not said hello.
-    is_silent: bool,
-}
-
-impl Drop for Membership {
+impl Drop for Seat {
     fn drop(&mut self) {
-        let mut open = self.connections.lock();
+        let mut open = self.membership.connections.lock();
         open.links.remove(&self.key);
         if self.is_silent {
             open.silent.remove(&self.key);
-        }
-        if let Some(count) = open.per_origin.get_mut(&self.origin) {
-            *count -= 1;
-            if *count == 0 {
-                open.per_origin.remove(&self.origin);
-            }
-        }
-        if open.links.is_empty() {
-            self.connections.emptied.notify_waiters();
         }
     }
 }
