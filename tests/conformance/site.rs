@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rpc_core::server::Iterative;
 use rpc_core::transport::{Conduit, Connector, Listener, Peer};
 use rpc_core::{Channel, ChannelBuilder, Code, Error, Server, ServerBuilder};
 use tokio::sync::mpsc;
@@ -23,9 +24,17 @@ pub(crate) enum Transport {
     Custom,
 }
 
+/// The patterns of servers that this version has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pattern {
+    Concurrent,
+    Iterative,
+}
+
 /// One place, of its own for each test.
 pub(crate) struct Site {
     transport: Transport,
+    pattern: Pattern,
     name: String,
     /// Where the first server listened; the next one at this site listens there again.
     address: Mutex<Option<String>>,
@@ -38,15 +47,26 @@ impl Site {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Self {
             transport,
+            pattern: Pattern::Concurrent,
             name: format!("conformance-{}-{number}", std::process::id()),
             address: Mutex::default(),
             custom: Arc::default(),
         }
     }
 
-    /// Another place of the same transport.
+    /// The same place, for servers of this pattern.
+    pub(crate) fn with(mut self, pattern: Pattern) -> Self {
+        self.pattern = pattern;
+        self
+    }
+
+    /// Another place of the same kind.
     pub(crate) fn another(&self) -> Self {
-        Self::new(self.transport)
+        Self::new(self.transport).with(self.pattern)
+    }
+
+    pub(crate) fn pattern(&self) -> Pattern {
+        self.pattern
     }
 
     pub(crate) fn transport(&self) -> Transport {
@@ -56,6 +76,10 @@ impl Site {
     /// Starts what was built, at this place.
     pub(crate) async fn start(&self, builder: ServerBuilder) -> Server {
         let before = self.address();
+        let builder = match self.pattern {
+            Pattern::Concurrent => builder,
+            Pattern::Iterative => builder.pattern(Iterative::new()),
+        };
         let builder = match self.transport {
             Transport::Custom => builder.listen_on(self.custom.listener()),
             _ => builder.listen(before.unwrap_or_else(|| self.wish())),

@@ -7,6 +7,7 @@ mod cancel;
 mod clear;
 mod daemon;
 mod discover;
+mod iterative;
 mod kill;
 mod load;
 mod program;

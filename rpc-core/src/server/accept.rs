@@ -1,13 +1,17 @@
 //! Takes connections in, at one address.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
+use super::pattern::Host;
 use super::reception::Reception;
 use crate::cancellation::Cancellation;
 use crate::race::{Either, race};
-use crate::transport::{AcceptBackoff, Conduit, Listener};
+use crate::transport::{AcceptBackoff, Listener};
 
 /// The loop over one listener. It ends when it is aborted, or told to stop and nobody comes any
 /// more.
@@ -15,6 +19,8 @@ pub(super) struct Acceptor {
     pub(super) listener: Box<dyn Listener>,
     pub(super) stop: Cancellation,
     pub(super) reception: Arc<Reception>,
+    /// Who speaks with those that are let in.
+    pub(super) host: Arc<dyn Host>,
 }
 
 impl Acceptor {
@@ -23,8 +29,8 @@ impl Acceptor {
     const LAST_CALL: Duration = Duration::from_millis(10);
 
     pub(super) async fn run(mut self) {
-        let mut backoff = AcceptBackoff::new();
-        let mut complained = false;
+        let mut trouble = Trouble::new(self.listener.address());
+        let mut door = self.host.door();
         let stop = self.stop.clone();
         // One wait for all connections: each new one would be noted where it waits and struck off.
         let mut stopped = pin!(stop.cancelled());
@@ -36,33 +42,78 @@ impl Acceptor {
                     Err(_) => return,
                 }
             } else {
-                match race(accepting, stopped.as_mut()).await {
-                    Either::First(accepted) => accepted,
+                match race(race(stands(&mut door, false), accepting), stopped.as_mut()).await {
+                    Either::First(Either::Second(accepted)) => accepted,
+                    Either::First(Either::First(())) if self.listener.suspend() => {
+                        let opens = stands(&mut door, true);
+                        if let Either::Second(()) = race(opens, stopped.as_mut()).await {
+                            return;
+                        }
+                        while let Err(error) = self.listener.resume().await {
+                            trouble.pause(&error).await;
+                        }
+                        continue;
+                    }
+                    Either::First(Either::First(())) => {
+                        // Its clients wait inside.
+                        door = None;
+                        continue;
+                    }
                     Either::Second(()) => continue,
                 }
             };
             match accepted {
                 Ok(conduit) => {
-                    backoff.succeeded();
-                    complained = false;
-                    self.take_in(conduit);
-                }
-                Err(error) => {
-                    let pause = backoff.pause(&error);
-                    // One line for a shortage, not one for each attempt to get over it.
-                    if !pause.is_zero() && !std::mem::replace(&mut complained, true) {
-                        let address = self.listener.address();
-                        tracing::warn!(%address, %error, "cannot accept connections; trying on");
+                    trouble.is_over();
+                    if let Some(guest) = self.reception.admit(conduit) {
+                        self.host.receive(guest);
                     }
-                    tokio::time::sleep(pause).await;
                 }
+                Err(error) => trouble.pause(&error).await,
             }
         }
     }
+}
 
-    fn take_in(&self, conduit: Conduit) {
-        if let Some(guest) = self.reception.admit(conduit) {
-            tokio::spawn(guest.serve().1);
+/// Waits until the door stands so; for ever, where it always stands open.
+async fn stands(door: &mut Option<watch::Receiver<bool>>, open: bool) {
+    if let Some(door) = door {
+        if door.wait_for(|is_open| *is_open == open).await.is_ok() {
+            return;
         }
+    }
+    std::future::pending().await
+}
+
+/// What goes wrong with a listener, one time after another.
+struct Trouble {
+    address: String,
+    backoff: AcceptBackoff,
+    complained: bool,
+}
+
+impl Trouble {
+    fn new(address: String) -> Self {
+        Self {
+            address,
+            backoff: AcceptBackoff::new(),
+            complained: false,
+        }
+    }
+
+    /// Waits as long as the error asks for.
+    async fn pause(&mut self, error: &io::Error) {
+        let pause = self.backoff.pause(error);
+        // One line for a shortage, not one for each attempt to get over it.
+        if !pause.is_zero() && !std::mem::replace(&mut self.complained, true) {
+            let address = &self.address;
+            tracing::warn!(%address, %error, "cannot accept connections; trying on");
+        }
+        tokio::time::sleep(pause).await;
+    }
+
+    fn is_over(&mut self) {
+        self.backoff.succeeded();
+        self.complained = false;
     }
 }

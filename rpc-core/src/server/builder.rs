@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::accept::Acceptor;
 use super::companion::{Companion, Offering, Recruit, RegistrationWish};
 use super::connections::Connections;
+use super::pattern::Pattern;
 use super::reception::Reception;
 use super::{Router, Server};
 use crate::cancellation::Cancellation;
@@ -29,6 +30,7 @@ pub struct ServerBuilder {
     addresses: Vec<Result<Address, Error>>,
     listeners: Vec<Box<dyn Listener>>,
     listen_options: ListenOptions,
+    pattern: Pattern,
     limits: Limits,
     connections_max: usize,
     connections_per_peer_max: usize,
@@ -65,6 +67,7 @@ impl ServerBuilder {
             addresses: Vec::new(),
             listeners: Vec::new(),
             listen_options: ListenOptions::default(),
+            pattern: Pattern::default(),
             limits: Limits::default(),
             connections_max: default_connections_max(),
             connections_per_peer_max: Self::CONNECTIONS_PER_PEER_MAX,
@@ -106,6 +109,14 @@ impl ServerBuilder {
     /// Adds a listener of a transport of your own.
     pub fn listen_on(mut self, listener: impl Listener) -> Self {
         self.listeners.push(Box::new(listener));
+        self
+    }
+
+    /// Sets who speaks with a client once it is connected: a task for each of them
+    /// ([`Concurrent`](super::Concurrent), the default), or one client at a time
+    /// ([`Iterative`](super::Iterative)).
+    pub fn pattern(mut self, pattern: impl Into<Pattern>) -> Self {
+        self.pattern = pattern.into();
         self
     }
 
@@ -216,6 +227,7 @@ impl ServerBuilder {
             router,
             connections: Arc::clone(&connections),
         });
+        let host = self.pattern.host(&reception);
         // From here on the server exists, so that an error below stops what was started.
         let mut server = Server {
             addresses: offering.addresses.clone(),
@@ -229,6 +241,7 @@ impl ServerBuilder {
                 listener,
                 stop: server.stop.clone(),
                 reception: Arc::clone(&reception),
+                host: Arc::clone(&host),
             };
             server.acceptors.push(tokio::spawn(acceptor.run()));
         }

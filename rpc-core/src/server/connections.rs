@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use tokio::sync::Notify;
 
 use super::Router;
+use crate::cancellation::Cancellation;
 use crate::driver::{Driver, Link};
 use crate::error::Code;
 use crate::transport::Peer;
@@ -21,6 +22,10 @@ pub(super) struct Connections {
     /// Connections whose client may not have said hello. One more ends the oldest of them: an honest
     /// hello takes one way through the network, so the oldest is the least likely to be one.
     handshaking_max: usize,
+    /// Fires when the server begins to stop, for those who wait to be served.
+    leaving: Cancellation,
+    /// Fires when it stops at once.
+    closed: Cancellation,
     router: Arc<Router>,
 }
 
@@ -62,6 +67,8 @@ impl Connections {
             open: Mutex::default(),
             emptied: Notify::new(),
             handshaking_max,
+            leaving: Cancellation::new(),
+            closed: Cancellation::new(),
             router,
         }
     }
@@ -80,6 +87,7 @@ impl Connections {
 
     /// Tells every client the last call that will run.
     pub(super) fn drain(&self) {
+        self.leaving.cancel();
         let mut open = self.lock();
         open.draining = true;
         for link in open.links.values() {
@@ -89,11 +97,23 @@ impl Connections {
 
     /// Ends every connection at once.
     pub(super) fn close(&self) {
+        self.closed.cancel();
+        self.leaving.cancel();
         let mut open = self.lock();
         open.draining = true;
         for link in open.links.values() {
             link.close();
         }
+    }
+
+    /// Fires when the server begins to stop, in order or at once.
+    pub(super) fn leaving(&self) -> &Cancellation {
+        &self.leaving
+    }
+
+    /// Fires when the server stops at once.
+    pub(super) fn closed(&self) -> &Cancellation {
+        &self.closed
     }
 
     /// Waits until none is open. Cancel safe.
@@ -125,7 +145,8 @@ impl Connections {
     }
 }
 
-const SHUTTING_DOWN: &str = "the server is shutting down";
+/// What clients are told while the server stops.
+pub(super) const SHUTTING_DOWN: &str = "the server is shutting down";
 
 /// A connection's being counted, however it ends.
 pub(super) struct Membership {

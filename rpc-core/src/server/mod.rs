@@ -1,19 +1,21 @@
 //! The serving side: listeners, the connections they bring, and the handlers that run on them.
 //!
-//! `accept` takes connections in, `reception` says what they are told, `router` finds the method
-//! that a request names, `dispatch` runs it, `connections` knows who is there, so that
-//! [`Server::shutdown`] can let them finish.
+//! `accept` takes connections in, `reception` says what they are told, `pattern` who speaks with
+//! them, `router` finds the method that a request names, `dispatch` runs it, `connections` knows who
+//! is there, so that [`Server::shutdown`] can let them finish.
 
 mod accept;
 mod builder;
 mod companion;
 mod connections;
 mod dispatch;
+mod pattern;
 mod reception;
 mod router;
 
 pub use builder::ServerBuilder;
 pub(crate) use companion::{Companion, Offering, RegistrationWish};
+pub use pattern::{Concurrent, Iterative, Pattern};
 pub(crate) use router::Router;
 
 use std::fmt;

@@ -115,6 +115,24 @@ pub trait Listener: Send + 'static {
     /// it, so an implementation should keep the error's kind or number.
     async fn accept(&mut self) -> io::Result<Conduit>;
 
+    /// Sends further clients away until [`resume`](Self::resume), so that they wait outside and come
+    /// again by themselves: for a server that speaks with one client at a time. Who was accepted
+    /// before is not concerned. Whether it did; most transports cannot, and need not, because what
+    /// they have accepted can wait as well.
+    fn suspend(&mut self) -> bool {
+        false
+    }
+
+    /// Lets clients come again, after [`suspend`](Self::suspend). Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says. The server tries again after a pause, as after an error of
+    /// [`accept`](Self::accept).
+    async fn resume(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The address under which clients reach the listener, with a chosen port filled in.
     fn address(&self) -> String;
 }
