@@ -66,6 +66,10 @@ pub(crate) async fn a_handler_sees_its_peer(site: Site) {
         Transport::Custom => {
             assert_eq!((address.as_str(), uid, pid), ("custom:client", None, None));
         }
+        Transport::Fifo => {
+            assert_eq!(pid, None, "pipes tell whose they are, and no more");
+            assert!(uid.is_some());
+        }
         Transport::UnixPath | Transport::UnixAbstract | Transport::Memory => {
             assert_eq!(pid, Some(std::process::id()));
             assert!(uid.is_some());

@@ -123,6 +123,7 @@ transports! {
     tcp => Tcp,
     unix_path => UnixPath,
     unix_abstract => UnixAbstract,
+    fifo => Fifo,
     memory => Memory,
     custom => Custom,
 }
@@ -130,6 +131,7 @@ transports! {
 patterns! {
     iterative_over_tcp => Iterative over Tcp,
     iterative_over_unix => Iterative over UnixPath,
+    iterative_over_fifo => Iterative over Fifo,
     iterative_over_memory => Iterative over Memory,
 }
 

@@ -19,6 +19,7 @@ pub(crate) enum Transport {
     Tcp,
     UnixPath,
     UnixAbstract,
+    Fifo,
     Memory,
     /// Not one of the crate's: the one in this file.
     Custom,
@@ -124,6 +125,7 @@ impl Site {
                 format!("unix:{}/{name}.sock", std::env::temp_dir().display())
             }
             Transport::UnixAbstract => format!("unix:@{name}"),
+            Transport::Fifo => format!("fifo:{}/{name}.wkp", std::env::temp_dir().display()),
             Transport::Memory => format!("memory:{name}"),
             Transport::Custom => "custom".into(),
         }

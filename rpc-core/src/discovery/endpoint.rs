@@ -66,9 +66,14 @@ pub(super) fn reachable(endpoints: &[Endpoint], here: &HostId) -> Vec<Address> {
     reachable
 }
 
-/// Unix sockets before everything else: they are faster, and the kernel says who is there.
+/// Unix sockets before everything else: they are faster, and the kernel says who is there. Then named
+/// pipes, where at least the file system says whose they are.
 fn distance(address: &str) -> u8 {
-    if address.starts_with("unix:") { 0 } else { 1 }
+    match address.split_once(':') {
+        Some(("unix", _)) => 0,
+        Some(("fifo", _)) => 1,
+        _ => 2,
+    }
 }
 
 /// Whether only processes of one host reach the address.
@@ -93,6 +98,7 @@ mod tests {
             &[
                 "tcp://127.0.0.1:7000".into(),
                 "tcp://10.0.0.7:7000".into(),
+                "fifo:/run/c.wkp".into(),
                 "unix:/run/c.sock".into(),
             ],
             &here(),
@@ -101,6 +107,7 @@ mod tests {
             offered,
             [
                 Endpoint::on_host("unix:/run/c.sock", here()),
+                Endpoint::on_host("fifo:/run/c.wkp", here()),
                 Endpoint::on_host("tcp://127.0.0.1:7000", here()),
                 Endpoint::new("tcp://10.0.0.7:7000"),
             ]

@@ -91,7 +91,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Adds an address to listen at: `tcp://127.0.0.1:0`, `unix:/run/calc.sock`, `memory:calc`.
+    /// Adds an address to listen at: `tcp://127.0.0.1:0`, `unix:/run/calc.sock`,
+    /// `fifo:/run/calc.wkp`, `memory:calc`.
     pub fn listen(mut self, address: impl IntoAddress) -> Self {
         self.addresses.push(address.into_address());
         self
@@ -103,6 +104,14 @@ impl ServerBuilder {
     pub fn insecure(mut self) -> Self {
         self.listen_options = self.listen_options.insecure();
         self.wish.connect = self.wish.connect.insecure();
+        self
+    }
+
+    /// Lets processes of the group `gid` connect to well-known pipes (`fifo:`). Without this line only
+    /// those of the server's own user may. See
+    /// [`ListenOptions::allow_group`](crate::transport::ListenOptions::allow_group).
+    pub fn allow_group(mut self, gid: u32) -> Self {
+        self.listen_options = self.listen_options.allow_group(gid);
         self
     }
 
@@ -133,7 +142,8 @@ impl ServerBuilder {
         self
     }
 
-    /// The most connections from one host, or on a Unix socket from one user. The default is
+    /// The most connections from one host, or on a Unix socket or a pipe from one
+    /// user. The default is
     /// [`CONNECTIONS_PER_PEER_MAX`](Self::CONNECTIONS_PER_PEER_MAX).
     pub fn connections_per_peer_max(mut self, connections: usize) -> Self {
         self.connections_per_peer_max = connections;

@@ -9,6 +9,10 @@
 mod accept;
 mod address;
 mod clear;
+#[cfg(target_os = "linux")]
+mod duplex;
+#[cfg(target_os = "linux")]
+mod fifo;
 mod memory;
 mod options;
 mod peer;
@@ -153,6 +157,8 @@ impl Address {
             Self::Unix { .. } | Self::UnixAbstract { .. } => {
                 Ok(Box::new(unix::UnixConnector::new(self)?))
             }
+            #[cfg(target_os = "linux")]
+            Self::Fifo { path } => Ok(Box::new(fifo::FifoConnector::new(path))),
             Self::Memory { name } => Ok(Box::new(memory::MemoryConnector::new(name))),
             _ => Err(self.unsupported("connect to")),
         }
@@ -172,6 +178,8 @@ impl Address {
             Self::Unix { path } => Ok(Box::new(unix::UnixListener::bind(path).await?)),
             #[cfg(unix)]
             Self::UnixAbstract { name } => Ok(Box::new(unix::UnixListener::bind_abstract(name)?)),
+            #[cfg(target_os = "linux")]
+            Self::Fifo { path } => Ok(Box::new(fifo::FifoListener::bind(path, options).await?)),
             Self::Memory { name } => Ok(Box::new(memory::MemoryListener::bind(name)?)),
             _ => Err(self.unsupported("listen on")),
         }
@@ -188,7 +196,9 @@ impl Address {
                 Code::InvalidAddress,
                 format!("cannot {verb} a {}: address in this version", self.scheme()),
             )
-            .with_hint(if cfg!(unix) {
+            .with_hint(if cfg!(target_os = "linux") {
+                "use tcp://, unix:, fifo: or memory:"
+            } else if cfg!(unix) {
                 "use tcp://, unix: or memory:"
             } else {
                 "use tcp:// or memory:"

@@ -36,6 +36,7 @@ impl ConnectOptions {
 #[derive(Clone, Debug, Default)]
 pub struct ListenOptions {
     insecure: bool,
+    group: Option<u32>,
 }
 
 impl ListenOptions {
@@ -56,5 +57,22 @@ impl ListenOptions {
     /// Whether clear text may come from other hosts.
     pub fn is_insecure(&self) -> bool {
         self.insecure
+    }
+
+    /// Lets processes of this group connect to a well-known pipe (`fifo:`), beside those of the
+    /// server's own user. The server must be a member of the group, or root. `gid` is the group's
+    /// number.
+    ///
+    /// Members of the group can keep the pipe full, and nothing else: they see neither each other's
+    /// connections nor the names of their pipes.
+    #[must_use]
+    pub fn allow_group(mut self, gid: u32) -> Self {
+        self.group = Some(gid);
+        self
+    }
+
+    /// The group whose processes may connect to a well-known pipe.
+    pub fn allowed_group(&self) -> Option<u32> {
+        self.group
     }
 }

@@ -227,7 +227,11 @@ fn the_table_of_codes_is_the_codes() {
 
 #[test]
 fn every_vector_is_tested() {
-    let tests = include_str!("vectors.rs");
+    let tests = [
+        include_str!("vectors.rs"),
+        include_str!("../transport/fifo/record/tests.rs"),
+    ]
+    .concat();
     for name in PROTOCOL.split("```vector ").skip(1) {
         let name = name.split('\n').next().unwrap();
         assert!(
