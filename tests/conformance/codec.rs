@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use rpc_core::{CallError, CodecId};
 
-use super::service::{FormsClient, MathError, Point, WorkClient, pattern};
+use super::service::{Answers, CallerServer, FormsClient, MathError, Point, WorkClient, pattern};
 use super::site::Site;
 
 pub(crate) async fn postcard_by_one_line(site: Site) {
@@ -19,6 +19,15 @@ pub(crate) async fn postcard_by_one_line(site: Site) {
     );
     // Both codecs at one server, beside each other.
     assert_eq!(site.client().await.add(-2, 3).await, Ok(1));
+}
+
+pub(crate) async fn a_callback_in_postcard(site: Site) {
+    let (_server, _) = site.serve().await;
+    let channel = site.channel().codec(CodecId::POSTCARD);
+    let channel = channel.service(CallerServer::new(Answers("42")));
+    let client = WorkClient::new(channel.connect().await.unwrap());
+    let answer = client.ask_back("how many?").await;
+    assert_eq!(answer, Ok("how many? 42".into()));
 }
 
 pub(crate) async fn every_form_in_postcard(site: Site) {

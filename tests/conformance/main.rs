@@ -114,6 +114,7 @@ macro_rules! every_case {
                 a_rolling_restart_loses_no_call;
             codec:
                 postcard_by_one_line
+                a_callback_in_postcard
                 every_form_in_postcard;
         }
     };

@@ -100,7 +100,12 @@ impl Channel {
 
     /// A channel over one connection, which ends with it.
     pub(crate) fn over(link: Link) -> Self {
-        Self::new(Established(link), Arc::default())
+        let codec = link.codec().and_then(CodecId::from_wire);
+        let options = Options {
+            codec: codec.unwrap_or(CodecId::BINCODE),
+            ..Options::default()
+        };
+        Self::new(Established(link), Arc::new(options))
     }
 
     /// Waits until a call could go out.

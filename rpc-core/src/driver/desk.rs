@@ -1,7 +1,7 @@
 //! Where callers and the task of a connection leave things for each other.
 
 use std::mem;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -21,6 +21,9 @@ pub(super) struct Shared {
     pub(super) closed: Cancellation,
     /// A new call has no chance here.
     pub(super) draining: AtomicBool,
+    /// The number of the codec that both sides agreed on, once a call of the peer's has come; 0
+    /// before that.
+    pub(super) codec: AtomicU8,
     /// [`Limits::queued_calls`](crate::Limits::queued_calls) and one batch: more cannot be waiting.
     posts_max: usize,
     desk: Mutex<Desk>,
@@ -82,6 +85,7 @@ impl Shared {
             peer,
             closed: Cancellation::new(),
             draining: AtomicBool::new(false),
+            codec: AtomicU8::new(0),
             posts_max: queued_calls.saturating_add(BATCH),
             desk: Mutex::default(),
         })

@@ -146,6 +146,13 @@ impl Link {
         self.shared().id
     }
 
+    /// The number of the codec that both sides agreed on, for who answers a call of the peer's with
+    /// one of his own; `None` before the first such call.
+    pub(crate) fn codec(&self) -> Option<u8> {
+        let codec = self.shared().codec.load(Ordering::Relaxed);
+        (codec != 0).then_some(codec)
+    }
+
     /// Whether a new call has no chance here: the connection is closed, or one side is leaving.
     pub(crate) fn is_draining(&self) -> bool {
         self.shared().draining.load(Ordering::Relaxed)

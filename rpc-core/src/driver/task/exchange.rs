@@ -123,6 +123,7 @@ impl Driver {
         let started = match (&mut self.session, &self.handler, self.proto.terms()) {
             (Some(session), _, Some(terms)) => session.start(call, terms, now, cx),
             (empty, Some(handler), Some(terms)) => {
+                self.shared.codec.store(terms.codec, Ordering::Relaxed);
                 let link = Link::without_owner(Arc::clone(&self.shared));
                 let session = empty.insert(Arc::clone(handler).session(link));
                 session.start(call, terms, now, cx)
