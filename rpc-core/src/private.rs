@@ -5,7 +5,7 @@ mod parts;
 
 pub use self::missing::{Missing, Never};
 pub use self::parts::Tail;
-pub use crate::service::{BoxFuture, BoxSlot, Descriptor, Method, Request};
+pub use crate::service::{BoxFuture, BoxSlot, Descriptor, Method, Passage, Recode, Request};
 pub use crate::shape::{MethodShape, Shape};
 pub use crate::wire::{Payload, Reply};
 
@@ -90,6 +90,15 @@ pub fn try_reply<T: Serialize + 'static, E: Serialize>(
     }
 }
 
+/// The arguments that were decoded, encoded for another connection.
+pub fn recode<A: Serialize>(
+    codec: CodecId,
+    arguments: &A,
+    tail: Option<Tail>,
+) -> Result<Payload, Reply> {
+    crate::service::recode_arguments(codec, arguments, tail.and_then(Tail::into_bytes))
+}
+
 /// The reply to a method that the service does not have.
 pub fn unimplemented(request: &Request) -> Reply {
     Reply::unimplemented(request.method())
@@ -124,6 +133,14 @@ pub fn request(method: &'static Method, payload: impl Into<Payload>) -> Request 
         budget: Budget::for_message(payload.len()),
         reply_limit: usize::MAX,
         payload,
+    }
+}
+
+/// The arguments of a request in `codec`, decoded and encoded again: for tests of generated code.
+pub fn recode_request(request: &Request, codec: CodecId) -> Result<Payload, Reply> {
+    match &request.method().recode {
+        Some(recode) => recode.arguments(request, codec),
+        None => Err(unimplemented(request)),
     }
 }
 
@@ -296,6 +313,13 @@ impl<T: DeserializeOwned> Wire<T> {
     }
 }
 
+impl<T: Serialize + DeserializeOwned + 'static> Wire<T> {
+    /// The reply of a method that returns a plain value, encoded for another connection.
+    pub fn recode(passage: &Passage, reply: Reply) -> Reply {
+        passage.plain::<T>(reply)
+    }
+}
+
 /// A type that is spelled like one that can move as a block, such as `Vec<u8>`. The spelling is
 /// never its meaning: another type of that name travels as [`Wire`] sends it.
 pub struct Block<T: ?Sized>(PhantomData<T>);
@@ -366,6 +390,17 @@ impl<T: Serialize + 'static, E: Serialize> Outcome<Result<T, E>> {
     /// The reply of a method that returns a `Result`.
     pub fn try_reply(request: &Request, value: Result<T, E>) -> Reply {
         try_reply(request, value)
+    }
+}
+
+impl<T, E> Outcome<Result<T, E>>
+where
+    T: Serialize + DeserializeOwned + 'static,
+    E: Serialize + DeserializeOwned + 'static,
+{
+    /// The reply of a method that returns a `Result`, encoded for another connection.
+    pub fn recode(passage: &Passage, reply: Reply) -> Reply {
+        passage.result::<T, E>(reply)
     }
 }
 

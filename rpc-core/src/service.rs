@@ -1,5 +1,10 @@
 //! What a server offers: services, their methods, and the one function that runs a call.
 
+mod recode;
+
+pub(crate) use recode::recode_arguments;
+pub use recode::{Passage, Recode};
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -197,6 +202,8 @@ pub struct Method {
     pub doc: &'static str,
     probe: fn() -> MethodShape,
     shape: OnceLock<(MethodShape, u64)>,
+    /// How its messages are encoded again; only generated code knows.
+    pub(crate) recode: Option<Recode>,
 }
 
 impl Method {
@@ -217,12 +224,21 @@ impl Method {
             doc,
             probe,
             shape: OnceLock::new(),
+            recode: None,
         }
     }
 
     /// Marks the method as safe to repeat.
     pub const fn idempotent(mut self) -> Self {
         self.idempotent = true;
+        self
+    }
+
+    /// Says how the messages of the method are encoded again on their way through a process that
+    /// knows its types.
+    #[doc(hidden)]
+    pub const fn recoded(mut self, recode: Recode) -> Self {
+        self.recode = Some(recode);
         self
     }
 

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    Block, Call, Channel, Lent, Method, Outcome, Reply, Request, Shape, Tail, TryCall, Wire,
+    Block, Call, Channel, Lent, Method, Outcome, Passage, Reply, Request, Shape, Tail, TryCall,
+    Wire,
 };
 
 /// What stands in for the functions that a faulty type does not have.
@@ -59,6 +60,11 @@ pub trait Missing {
     where
         Self::Type: Sized,
     {
+        unreachable!("{REFUSED}")
+    }
+
+    /// Stands in for [`Wire::recode`].
+    fn recode(_: &Passage, _: Reply) -> Reply {
         unreachable!("{REFUSED}")
     }
 

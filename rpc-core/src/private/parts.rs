@@ -12,6 +12,12 @@ use crate::service::Method;
 /// Large bytes that a message ends with, where it does.
 pub struct Tail(Option<Bytes>);
 
+impl Tail {
+    pub(super) fn into_bytes(self) -> Option<Bytes> {
+        self.0
+    }
+}
+
 impl<T: Serialize + 'static> Block<T> {
     /// What is encoded for the last argument, and what travels behind it as it is.
     pub fn part(value: T) -> (impl Serialize, Tail) {

@@ -8,7 +8,7 @@ use syn::{GenericArgument, PathArguments, Type};
 use super::Context;
 use crate::ast::{Argument, Kind, is_path, peel};
 
-/// What the client encodes.
+/// What is encoded for the argument, which is called `name`.
 ///
 /// ```text
 /// Input:                  Output:
@@ -16,9 +16,13 @@ use crate::ast::{Argument, Kind, is_path, peel};
 ///     data: Vec<u8>           Block::<Vec<u8>>::pass(&data)
 ///     data: &[u8]             Block::<[u8]>::pass(data)
 /// ```
-pub(crate) fn outgoing(argument: &Argument<'_>, context: &Context<'_>) -> TokenStream {
+pub(crate) fn outgoing(
+    argument: &Argument<'_>,
+    name: &Ident,
+    context: &Context<'_>,
+) -> TokenStream {
     let wire = wire(argument, context);
-    let (name, ty) = (&argument.name, argument.ty());
+    let ty = argument.ty();
     match &argument.kind {
         Kind::Bytes(referent) => quote!(#wire::<#referent>::pass(#name)),
         _ => quote!(#wire::<#ty>::pass(&#name)),
@@ -26,7 +30,7 @@ pub(crate) fn outgoing(argument: &Argument<'_>, context: &Context<'_>) -> TokenS
 }
 
 /// A statement that takes the last argument of a method apart, where it may be large bytes: what is
-/// encoded keeps the name, and the rest is called `tail`.
+/// encoded keeps the `name`, and the rest is called `tail`.
 ///
 /// ```text
 /// Input:                  Output:
@@ -34,10 +38,11 @@ pub(crate) fn outgoing(argument: &Argument<'_>, context: &Context<'_>) -> TokenS
 /// ```
 pub(crate) fn parted(
     argument: &Argument<'_>,
+    name: &Ident,
     tail: &Ident,
     context: &Context<'_>,
 ) -> Option<TokenStream> {
-    let (name, ty) = (&argument.name, argument.ty());
+    let ty = argument.ty();
     let private = &context.private;
     let whole = matches!(argument.kind, Kind::Owned) && is_block(ty);
     whole.then(|| quote!(let (#name, #tail) = #private::Block::<#ty>::part(#name);))

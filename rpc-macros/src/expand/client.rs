@@ -175,13 +175,13 @@ fn method(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
     let parted = method
         .arguments
         .last()
-        .and_then(|argument| argument::parted(argument, &tail, context));
+        .and_then(|argument| argument::parted(argument, &argument.name, &tail, context));
     let last = method.arguments.len().wrapping_sub(1);
     let outgoing = method.arguments.iter().enumerate().map(|(at, argument)| {
         let name = &argument.name;
         match parted.is_some() && at == last {
             true => quote!(#name),
-            false => argument::outgoing(argument, context),
+            false => argument::outgoing(argument, name, context),
         }
     });
     let (parts, behind) = match parted {

@@ -4,7 +4,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{Context, argument, result_types};
+use super::{Context, argument, recode, result_types};
 use crate::ast::{Argument, Kind, Method, Returns};
 use crate::{attr, names};
 
@@ -16,7 +16,8 @@ use crate::{attr, names};
 ///
 /// Output:
 ///     static __RPC_METHOD_add: Method =
-///         Method::new("Calculator", "add", &["a", "b"], "..", || { ..; MethodShape { .. } });
+///         Method::new("Calculator", "add", &["a", "b"], "..", || { ..; MethodShape { .. } })
+///             .recoded(Recode::new(.., ..));
 ///     const __RPC_ID_add: MethodId = MethodId::new("Calculator", "add");
 ///     static __RPC_SERVICE: Descriptor =
 ///         Descriptor::new("Calculator", "1.0.0", "..", &[&__RPC_METHOD_add]);
@@ -56,11 +57,14 @@ fn method_items(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
     let labels = method.arguments.iter().map(Argument::label);
     let doc = attr::doc(&method.original.attrs);
     let probe = probe(method, context);
+    let recode = recode::recode(method, context);
     let idempotent = method.attr.idempotent.then(|| quote!(.idempotent()));
     quote! {
         #(#conditions)*
         static #statik: #private::Method =
-            #private::Method::new(#service_name, #name, &[#(#labels),*], #doc, #probe) #idempotent;
+            #private::Method::new(#service_name, #name, &[#(#labels),*], #doc, #probe)
+                #idempotent
+                .recoded(#recode);
         #(#conditions)*
         const #id: #krate::MethodId = #krate::MethodId::new(#service_name, #name);
     }

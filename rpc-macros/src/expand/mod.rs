@@ -24,6 +24,7 @@ mod argument;
 mod client;
 mod contract;
 mod descriptor;
+mod recode;
 mod server;
 mod twin;
 

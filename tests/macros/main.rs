@@ -2,6 +2,8 @@
 //! generated server, and the reply is read from what it answers.
 #![allow(missing_docs)]
 
+mod recode;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -435,10 +437,13 @@ fn stubs_are_debuggable() {
 }
 
 async fn call(server: &impl Service, name: &str, arguments: impl Serialize) -> Reply {
-    let payload = bincode::serde::encode_to_vec(arguments, bincode::config::legacy()).unwrap();
     server
-        .call(private::request(method(server, name), payload))
+        .call(private::request(method(server, name), encode(arguments)))
         .await
+}
+
+fn encode(value: impl Serialize) -> Vec<u8> {
+    bincode::serde::encode_to_vec(value, bincode::config::legacy()).unwrap()
 }
 
 async fn value<T: DeserializeOwned>(
