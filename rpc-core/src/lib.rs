@@ -99,6 +99,13 @@ mod fnv;
 pub mod layer;
 mod limits;
 mod pool;
+#[cfg(unix)]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "its callers are the transports to children and the servers of several processes"
+)]
+mod process;
 mod proto;
 mod race;
 pub mod server;

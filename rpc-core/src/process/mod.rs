@@ -1,0 +1,13 @@
+//! Other processes: children that this one starts, and the parent that started this one.
+//!
+//! `std::process` starts them and a pidfd tells of their end, so neither tokio's `process` nor a
+//! handler of SIGCHLD is needed. This module knows nothing of transports, servers and calls.
+
+mod child;
+mod parent;
+
+pub(crate) use child::{Child, Group, ending};
+pub(crate) use parent::Parent;
+
+#[cfg(test)]
+mod tests;
