@@ -213,16 +213,13 @@ fn connection() {
 
 #[test]
 fn the_table_of_codes_is_the_codes() {
-    for wire in 1..=21 {
+    // What a peer of a later version sends, and this one does not know, counts as internal.
+    let known = |wire: &u8| Code::from_wire(*wire).to_wire() == *wire;
+    for wire in (0..=u8::MAX).filter(known) {
         let row = format!("| {wire} | {:?} |", Code::from_wire(wire));
         assert!(PROTOCOL.contains(&row), "PROTOCOL.md has no row {row}");
-        assert_eq!(Code::from_wire(wire).to_wire(), wire);
     }
-    assert_eq!(
-        Code::from_wire(22),
-        Code::Internal,
-        "a new code needs a row"
-    );
+    assert_eq!(Code::from_wire(u8::MAX), Code::Internal);
 }
 
 #[test]
