@@ -166,7 +166,7 @@ impl Membership {
         if open.silent.len() > self.connections.handshaking_max {
             let oldest = open.silent.pop_first();
             if let Some(slow) = oldest.and_then(|oldest| open.links.get(&oldest)) {
-                slow.close();
+                slow.evict();
             }
         }
         open.links.insert(key, link);
