@@ -126,7 +126,7 @@ pub use discovery::ChannelBuilder;
 pub use error::{CallError, Code, Error, Executed};
 pub use limits::Limits;
 pub use rpc_macros::service;
-pub use server::{Server, ServerBuilder, serve};
+pub use server::{Server, ServerBuilder, serve, subserver_init};
 pub use service::{Descriptor, Method, MethodId, Request, Service};
 pub use transport::{Address, IntoAddress};
 pub use wire::{Metadata, Payload, Reply};

@@ -7,6 +7,8 @@ mod cancel;
 mod clear;
 mod daemon;
 mod discover;
+#[cfg(target_os = "linux")]
+mod forking;
 mod iterative;
 mod kill;
 mod load;

@@ -2,8 +2,8 @@
 //! ever, and the service that the processes offer.
 
 mod daemon;
-#[cfg(target_os = "linux")]
-pub mod fifo;
+#[cfg(unix)]
+pub mod perils;
 mod process;
 mod temp;
 mod wait;

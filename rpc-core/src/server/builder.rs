@@ -11,7 +11,6 @@ use super::connections::Connections;
 use super::pattern::Pattern;
 use super::reception::Reception;
 use super::{Router, Server};
-use crate::cancellation::Cancellation;
 use crate::codec::CodecId;
 use crate::error::{Code, Error};
 use crate::layer::Layer;
@@ -122,8 +121,9 @@ impl ServerBuilder {
     }
 
     /// Sets who speaks with a client once it is connected: a task for each of them
-    /// ([`Concurrent`](super::Concurrent), the default), or one client at a time
-    /// ([`Iterative`](super::Iterative)).
+    /// ([`Concurrent`](super::Concurrent), the default), one client at a time
+    /// ([`Iterative`](super::Iterative)), or a process for each of them
+    /// ([`Forking`](super::Forking)).
     pub fn pattern(mut self, pattern: impl Into<Pattern>) -> Self {
         self.pattern = pattern.into();
         self
@@ -185,9 +185,14 @@ impl ServerBuilder {
 
     /// Binds all addresses and serves. Must run within a tokio runtime.
     ///
+    /// In a [subserver](super::subserver_init) of this server it serves the client that the process
+    /// was started for, and ends the process. In a subserver of another server of the program it
+    /// returns a server at which nobody can arrive.
+    ///
     /// # Errors
     /// An address is invalid, in use or not allowed; two services have one name, or two methods one
-    /// number; there is nothing to serve or nowhere to listen. Nothing is served then.
+    /// number; there is nothing to serve or nowhere to listen; the pattern cannot do with such an
+    /// address, or not in this program. Nothing is served then.
     pub async fn start(self) -> Result<Server, Error> {
         let wrap = |service| {
             self.layers
@@ -202,18 +207,48 @@ impl ServerBuilder {
             self.buffers_max,
             self.limits,
         )?);
-        let mut listeners = Vec::new();
-        for address in self.addresses {
-            listeners.push(address?.listen(&self.listen_options).await?);
+        let addresses = self.addresses.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let connections = Arc::new(Connections::new(Arc::clone(&router), self.handshaking_max));
+        let reception = |instance| Reception {
+            limits: Arc::new(self.limits),
+            opening: Arc::new(Opening {
+                codecs: CodecId::ALL.iter().map(|codec| codec.to_wire()).collect(),
+                expected: None,
+                credentials: Bytes::new(),
+                instance,
+                refuse: None,
+            }),
+            connections_max: self.connections_max,
+            connections_per_peer_max: self.connections_per_peer_max,
+            router: Arc::clone(&router),
+            connections: Arc::clone(&connections),
+        };
+        #[cfg(target_os = "linux")]
+        if let Some(duty) = super::subserver::duty() {
+            let reception = Arc::new(reception(duty.instance().to_be_bytes()));
+            self.pattern.perform(duty, &reception).await;
+            // Another server of the program: only the main process listens.
+            let addresses = addresses.iter().map(ToString::to_string).collect();
+            return Ok(Server::idle(addresses, Arc::clone(&connections)));
         }
-        listeners.extend(self.listeners);
-        if listeners.is_empty() {
+        for address in &addresses {
+            self.pattern.check(address)?;
+        }
+        if !self.listeners.is_empty() {
+            self.pattern.check_foreign()?;
+        }
+        if addresses.is_empty() && self.listeners.is_empty() {
             let error = Error::new(
                 Code::InvalidAddress,
                 "the server has no address to listen at",
             );
             return Err(error.with_hint("add `.listen(\"tcp://127.0.0.1:0\")`"));
         }
+        let mut listeners = Vec::new();
+        for address in addresses {
+            listeners.push(address.listen(&self.listen_options).await?);
+        }
+        listeners.extend(self.listeners);
         let offering = Offering {
             services: router.descriptors().collect(),
             addresses: listeners
@@ -222,30 +257,10 @@ impl ServerBuilder {
                 .collect(),
             instance: fastrand::u128(..).to_be_bytes(),
         };
-        let connections = Arc::new(Connections::new(Arc::clone(&router), self.handshaking_max));
-        let reception = Arc::new(Reception {
-            limits: Arc::new(self.limits),
-            opening: Arc::new(Opening {
-                codecs: CodecId::ALL.iter().map(|codec| codec.to_wire()).collect(),
-                expected: None,
-                credentials: Bytes::new(),
-                instance: offering.instance,
-                refuse: None,
-            }),
-            connections_max: self.connections_max,
-            connections_per_peer_max: self.connections_per_peer_max,
-            router,
-            connections: Arc::clone(&connections),
-        });
-        let host = self.pattern.host(&reception);
+        let reception = Arc::new(reception(offering.instance));
+        let host = self.pattern.host(&reception)?;
         // From here on the server exists, so that an error below stops what was started.
-        let mut server = Server {
-            addresses: offering.addresses.clone(),
-            acceptors: Vec::new(),
-            stop: Cancellation::new(),
-            connections,
-            companions: Vec::new(),
-        };
+        let mut server = Server::idle(offering.addresses.clone(), Arc::clone(&connections));
         for listener in listeners {
             let acceptor = Acceptor {
                 listener,

@@ -33,14 +33,39 @@ pub(super) struct Connections {
 struct Open {
     /// Connections that were entered and not left.
     members: usize,
-    /// Those that are served.
-    links: HashMap<u64, Link>,
+    /// The number of the next member.
+    next: u64,
+    /// How those that were spoken to are ended.
+    spoken_to: HashMap<u64, Ending>,
     per_origin: HashMap<Origin, usize>,
     /// Connections whose client has not said hello, the oldest first. `ready` is not waited for: an
     /// honest client may take a second for it, in which many others come.
     silent: BTreeSet<u64>,
     /// No more connections are taken in.
     draining: bool,
+}
+
+/// How a connection is ended from here.
+enum Ending {
+    Link(Link),
+    /// Another process speaks with the client. Firing this ends that.
+    Elsewhere(Cancellation),
+}
+
+impl Ending {
+    fn close(&self) {
+        match self {
+            Self::Link(link) => link.close(),
+            Self::Elsewhere(cancellation) => cancellation.cancel(),
+        }
+    }
+
+    fn go_away(&self) {
+        // Who has a client elsewhere looks at `leaving` by himself.
+        if let Self::Link(link) = self {
+            link.go_away(Code::Draining, SHUTTING_DOWN);
+        }
+    }
 }
 
 /// Whose connections are counted together: those of a user of this machine, or of a host.
@@ -78,10 +103,14 @@ impl Connections {
         let mut open = self.lock();
         open.members += 1;
         *open.per_origin.entry(origin.clone()).or_default() += 1;
+        open.next += 1;
+        let key = open.next;
         drop(open);
         Membership {
             connections: Arc::clone(self),
+            key,
             origin,
+            is_silent: false,
         }
     }
 
@@ -90,9 +119,7 @@ impl Connections {
         self.leaving.cancel();
         let mut open = self.lock();
         open.draining = true;
-        for link in open.links.values() {
-            link.go_away(Code::Draining, SHUTTING_DOWN);
-        }
+        open.spoken_to.values().for_each(Ending::go_away);
     }
 
     /// Ends every connection at once.
@@ -101,9 +128,7 @@ impl Connections {
         self.leaving.cancel();
         let mut open = self.lock();
         open.draining = true;
-        for link in open.links.values() {
-            link.close();
-        }
+        open.spoken_to.values().for_each(Ending::close);
     }
 
     /// Fires when the server begins to stop, in order or at once.
@@ -151,38 +176,62 @@ pub(super) const SHUTTING_DOWN: &str = "the server is shutting down";
 /// A connection's being counted, however it ends.
 pub(super) struct Membership {
     connections: Arc<Connections>,
+    key: u64,
     origin: Origin,
+    /// It may be among those whose client has not said hello.
+    is_silent: bool,
 }
 
 impl Membership {
     /// The connection, for a task of its own.
-    pub(super) fn seat(self, link: Link, driver: Driver) -> Seat {
-        let key = link.id();
-        let mut open = self.connections.lock();
-        if open.draining {
-            link.go_away(Code::Draining, SHUTTING_DOWN);
-        }
-        open.silent.insert(key);
-        if open.silent.len() > self.connections.handshaking_max {
-            let oldest = open.silent.pop_first();
-            if let Some(slow) = oldest.and_then(|oldest| open.links.get(&oldest)) {
-                slow.evict();
-            }
-        }
-        open.links.insert(key, link);
-        drop(open);
+    pub(super) fn seat(mut self, link: Link, driver: Driver) -> Seat {
+        self.speak(Ending::Link(link));
         Seat {
             driver,
-            key,
-            is_silent: true,
             membership: self,
         }
+    }
+
+    /// The client is spoken to in another process. What is returned fires when that is to end.
+    #[cfg(target_os = "linux")]
+    pub(super) fn elsewhere(&mut self) -> Cancellation {
+        let ending = Cancellation::new();
+        self.speak(Ending::Elsewhere(ending.clone()));
+        ending
+    }
+
+    /// The client has said hello.
+    pub(super) fn heard(&mut self) {
+        if std::mem::take(&mut self.is_silent) {
+            self.connections.lock().silent.remove(&self.key);
+        }
+    }
+
+    /// From now on it is among those whose client has not said hello, and has an ending.
+    fn speak(&mut self, ending: Ending) {
+        self.is_silent = true;
+        let mut open = self.connections.lock();
+        if open.draining {
+            ending.go_away();
+        }
+        open.silent.insert(self.key);
+        if open.silent.len() > self.connections.handshaking_max {
+            let oldest = open.silent.pop_first();
+            if let Some(slow) = oldest.and_then(|oldest| open.spoken_to.get(&oldest)) {
+                slow.close();
+            }
+        }
+        open.spoken_to.insert(self.key, ending);
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
         let mut open = self.connections.lock();
+        open.spoken_to.remove(&self.key);
+        if self.is_silent {
+            open.silent.remove(&self.key);
+        }
         if let Some(count) = open.per_origin.get_mut(&self.origin) {
             *count -= 1;
             if *count == 0 {
@@ -199,11 +248,16 @@ impl Drop for Membership {
 /// A connection that is served.
 pub(super) struct Seat {
     driver: Driver,
-    key: u64,
-    /// It may be among those whose client has not said hello.
-    is_silent: bool,
     /// Stands last, because the connection counts until its driver is gone.
     membership: Membership,
+}
+
+impl Seat {
+    /// Whether the client has said hello.
+    #[cfg(target_os = "linux")]
+    pub(super) fn is_heard(&self) -> bool {
+        !self.membership.is_silent
+    }
 }
 
 impl Future for Seat {
@@ -211,21 +265,9 @@ impl Future for Seat {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let polled = Pin::new(&mut self.driver).poll(cx);
-        if self.is_silent && self.driver.has_agreed() {
-            self.is_silent = false;
-            let key = self.key;
-            self.membership.connections.lock().silent.remove(&key);
+        if self.membership.is_silent && self.driver.has_agreed() {
+            self.membership.heard();
         }
         polled
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut open = self.membership.connections.lock();
-        open.links.remove(&self.key);
-        if self.is_silent {
-            open.silent.remove(&self.key);
-        }
     }
 }

@@ -12,10 +12,12 @@ mod dispatch;
 mod pattern;
 mod reception;
 mod router;
+#[cfg(target_os = "linux")]
+mod subserver;
 
 pub use builder::ServerBuilder;
 pub(crate) use companion::{Companion, Offering, RegistrationWish};
-pub use pattern::{Concurrent, Iterative, Pattern};
+pub use pattern::{Concurrent, Forking, Iterative, Pattern};
 pub(crate) use router::Router;
 
 use std::fmt;
@@ -57,6 +59,23 @@ fn no_signals(error: std::io::Error) -> Error {
     Error::new(Code::Io, "cannot wait for signals").with_source(error)
 }
 
+/// Finds out what this process is, as the first line of `main`: whether it is a subserver, a process
+/// that a server of the pattern [`Forking`] has started.
+///
+/// In a subserver, what stands between this line and [`start`](ServerBuilder::start) builds the
+/// services, and `start` serves and ends the process. So what must not be done once more, such as
+/// to migrate a database, stands behind `if !rpc_core::subserver_init()`. From this line on a
+/// subserver ends when the main process does; it has its limits; and its standard input is empty.
+///
+/// A server cannot start subservers in a program that does not say this line, because the program
+/// would do everything once more. A process that a subserver starts is none.
+pub fn subserver_init() -> bool {
+    #[cfg(target_os = "linux")]
+    return subserver::init();
+    #[cfg(not(target_os = "linux"))]
+    return false;
+}
+
 /// A running server. Dropping it stops it at once: all connections close and all handlers are
 /// dropped. Its addresses are free once the runtime has dropped the listeners, soon after.
 /// [`shutdown`](Self::shutdown) lets the calls finish, and the addresses are free when it returns.
@@ -71,6 +90,17 @@ pub struct Server {
 }
 
 impl Server {
+    /// A server at which nobody arrives yet.
+    fn idle(addresses: Vec<String>, connections: Arc<Connections>) -> Self {
+        Self {
+            addresses,
+            acceptors: Vec::new(),
+            stop: Cancellation::new(),
+            connections,
+            companions: Vec::new(),
+        }
+    }
+
     /// Says what to serve and where.
     pub fn builder() -> ServerBuilder {
         ServerBuilder::new()

@@ -3,6 +3,9 @@
 //! A pattern decides what becomes of a [`Guest`], a client that was let in and not spoken to. It knows
 //! neither how clients arrive nor what is called.
 
+mod forking;
+#[cfg(target_os = "linux")]
+mod forks;
 mod iterative;
 mod queue;
 
@@ -10,9 +13,14 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+pub use forking::Forking;
 pub use iterative::Iterative;
 
 use super::reception::{Guest, Reception};
+#[cfg(target_os = "linux")]
+use super::subserver::{Duty, Kind};
+use crate::error::{Code, Error};
+use crate::transport::Address;
 
 /// Who speaks with a client once it is connected, chosen by
 /// [`ServerBuilder::pattern`](super::ServerBuilder::pattern).
@@ -21,6 +29,7 @@ use super::reception::{Guest, Reception};
 /// |---|---|---|---|
 /// | [`Concurrent`] | concurrent server | a task for each client | nearly everything; the default |
 /// | [`Iterative`] | basic, or iterative, server | one client at a time | a resource that only one may use |
+/// | [`Forking`] | forking server | a process for each client | handlers that may crash, leak or never end |
 ///
 /// ```
 /// # use rpc_core::Server;
@@ -35,6 +44,8 @@ pub enum Pattern {
     Concurrent(Concurrent),
     /// One client at a time.
     Iterative(Iterative),
+    /// A process for each client.
+    Forking(Forking),
 }
 
 /// A task for each client: the concurrent server, and the default.
@@ -64,14 +75,79 @@ impl From<Iterative> for Pattern {
     }
 }
 
+impl From<Forking> for Pattern {
+    fn from(pattern: Forking) -> Self {
+        Self::Forking(pattern)
+    }
+}
+
 impl Pattern {
     /// What receives the clients of a server from now on.
-    pub(super) fn host(self, reception: &Arc<Reception>) -> Arc<dyn Host> {
+    ///
+    /// # Errors
+    /// The pattern needs something that this program or this system does not have.
+    pub(super) fn host(self, reception: &Arc<Reception>) -> Result<Arc<dyn Host>, Error> {
         match self {
-            Self::Concurrent(pattern) => Arc::new(pattern),
-            Self::Iterative(pattern) => Arc::new(pattern.host(reception)),
+            Self::Concurrent(pattern) => Ok(Arc::new(pattern)),
+            Self::Iterative(pattern) => Ok(Arc::new(pattern.host(reception))),
+            #[cfg(target_os = "linux")]
+            Self::Forking(pattern) => Ok(Arc::new(forks::Forks::new(pattern, reception)?)),
+            #[cfg(not(target_os = "linux"))]
+            Self::Forking(_) => Err(needs_linux()),
         }
     }
+
+    /// Whether the clients that come by an address can be served.
+    ///
+    /// # Errors
+    /// They cannot be passed to another process, which this pattern does.
+    pub(super) fn check(&self, address: &Address) -> Result<(), Error> {
+        match self {
+            Self::Concurrent(_) | Self::Iterative(_) => Ok(()),
+            Self::Forking(_) if address.can_be_handed_over() => Ok(()),
+            Self::Forking(_) => Err(Error::new(
+                Code::InvalidAddress,
+                format!(
+                    "clients of a {}: address cannot be passed to a subserver",
+                    address.scheme()
+                ),
+            )
+            .with_hint("use tcp:// or unix:, or another pattern")
+            .with_address(address.to_string())),
+        }
+    }
+
+    /// Whether the clients of a listener that is not of this crate can be served.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub(super) fn check_foreign(&self) -> Result<(), Error> {
+        match self {
+            Self::Concurrent(_) | Self::Iterative(_) => Ok(()),
+            Self::Forking(_) => Err(Error::new(
+                Code::InvalidAddress,
+                "clients of a listener of your own cannot be passed to a subserver",
+            )
+            .with_hint("listen at tcp:// or unix:, or use another pattern")),
+        }
+    }
+
+    /// In a subserver: does what this process was started for, and ends it. Returns if that is not
+    /// the business of this server.
+    #[cfg(target_os = "linux")]
+    pub(super) async fn perform(&self, duty: &Duty, reception: &Arc<Reception>) {
+        if let Self::Forking(_) = self {
+            if let Some(orders) = duty.orders(Kind::Forking, reception.router.signature()) {
+                forks::serve(duty, orders, Arc::clone(reception)).await;
+            }
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn needs_linux() -> Error {
+    Error::new(Code::Unimplemented, "subservers need Linux")
+        .with_hint("use the pattern `Concurrent` on this system")
 }
 
 /// Speaks with clients, or has somebody speak with them.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::Router;
 use super::connections::{Connections, Membership, Origin, Seat};
+#[cfg(target_os = "linux")]
+use crate::cancellation::Cancellation;
 use crate::driver::Link;
 use crate::error::Code;
 use crate::limits::Limits;
@@ -65,6 +67,25 @@ impl Guest {
         let mut opening = Arc::clone(&self.reception.opening);
         Arc::make_mut(&mut opening).refuse = Some((code, text));
         tokio::spawn(self.open(opening).1);
+    }
+
+    /// How it is connected.
+    #[cfg(target_os = "linux")]
+    pub(super) fn conduit(&self) -> &Conduit {
+        &self.conduit
+    }
+
+    /// The client is about to be served by another process. What is returned fires when that is to
+    /// end.
+    #[cfg(target_os = "linux")]
+    pub(super) fn elsewhere(&mut self) -> Cancellation {
+        self.membership.elsewhere()
+    }
+
+    /// Another process has the connection; here it is only counted from now on.
+    #[cfg(target_os = "linux")]
+    pub(super) fn leave(self) -> Membership {
+        self.membership
     }
 
     fn open(self, opening: Arc<Opening>) -> (Link, Seat) {

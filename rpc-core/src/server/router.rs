@@ -10,6 +10,8 @@ use super::dispatch::{Dispatch, Permit};
 use crate::codec::{Budget, CodecId};
 use crate::driver::{Gauge, Handler, Link, Session};
 use crate::error::{Code, Error};
+#[cfg(target_os = "linux")]
+use crate::fnv::Fnv;
 use crate::limits::Limits;
 use crate::proto::Terms;
 use crate::service::{self, BoxSlot, Descriptor, Method, Request, Service};
@@ -125,6 +127,14 @@ impl Router {
         self.services
             .iter()
             .map(|offered| offered.service.descriptor())
+    }
+
+    /// What tells this set of services from others of the same program.
+    #[cfg(target_os = "linux")]
+    pub(super) fn signature(&self) -> u64 {
+        let mut names: Vec<_> = self.descriptors().map(|service| service.name).collect();
+        names.sort_unstable();
+        Fnv::new().write(names.join(",").as_bytes()).0
     }
 
     /// Calls that are running.

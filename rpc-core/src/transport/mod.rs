@@ -13,6 +13,8 @@ mod clear;
 mod duplex;
 #[cfg(target_os = "linux")]
 mod fifo;
+#[cfg(unix)]
+mod handover;
 mod memory;
 mod options;
 mod peer;
@@ -37,9 +39,19 @@ pub use options::{ConnectOptions, ListenOptions};
 pub use peer::{Identity, Peer};
 
 /// A stream of bytes in both directions; implemented by everything that is one.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// The socket that this is, if it is one and nothing more.
+    #[cfg(unix)]
+    #[doc(hidden)]
+    fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>>;
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {
+    #[cfg(unix)]
+    fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        handover::socket(self)
+    }
+}
 
 /// An open connection: a stream of bytes each way, and who is at the other end.
 ///

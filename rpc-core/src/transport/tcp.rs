@@ -112,14 +112,25 @@ impl Listener for TcpListener {
     async fn accept(&mut self) -> io::Result<Conduit> {
         // No further await: what was accepted must be returned.
         let (stream, peer) = self.inner.accept().await?;
-        let is_local =
-            is_loopback(peer) || stream.local_addr().is_ok_and(|own| own.ip() == peer.ip());
-        Ok(conduit(stream, peer, is_local))
+        Ok(accepted(stream, peer))
     }
 
     fn address(&self) -> String {
         self.address.clone()
     }
+}
+
+/// A connection that another process accepted.
+#[cfg(unix)]
+pub(super) fn take_over(stream: std::net::TcpStream) -> io::Result<Conduit> {
+    let stream = TcpStream::from_std(stream)?;
+    let peer = stream.peer_addr()?;
+    Ok(accepted(stream, peer))
+}
+
+fn accepted(stream: TcpStream, peer: SocketAddr) -> Conduit {
+    let is_local = is_loopback(peer) || stream.local_addr().is_ok_and(|own| own.ip() == peer.ip());
+    conduit(stream, peer, is_local)
 }
 
 fn conduit(stream: TcpStream, at: SocketAddr, is_local: bool) -> Conduit {

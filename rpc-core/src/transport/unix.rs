@@ -142,6 +142,18 @@ async fn dial(name: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(name).await
 }
 
+/// A connection that another process accepted.
+pub(super) fn take_over(stream: std::os::unix::net::UnixStream) -> io::Result<Conduit> {
+    let stream = UnixStream::from_std(stream)?;
+    let own = stream.local_addr()?;
+    let address = match (own.as_pathname(), own.as_abstract_name()) {
+        (Some(path), _) => format!("unix:{}", path.display()),
+        (None, Some(name)) => format!("unix:@{}", String::from_utf8_lossy(name)),
+        (None, None) => "unix:".to_owned(),
+    };
+    Ok(conduit(stream, &address.into()))
+}
+
 fn conduit(stream: UnixStream, address: &Arc<str>) -> Conduit {
     let mut peer = Peer::named(address).with_local(true);
     if let Ok(credentials) = stream.peer_cred() {

@@ -10,11 +10,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::discovery::MatchmakerClient;
-use crate::driver::Link;
 use crate::error::{Code, Error};
-use crate::proto::Opening;
-use crate::transport::{Address, Conduit, ConnectOptions, Connector, Peer};
-use crate::{Channel, CodecId, Limits, Server};
+use crate::transport::{Conduit, Connector, Peer};
+use crate::{Channel, Limits};
 
 /// A peer that says nothing and takes nothing; it counts how often it was offered something.
 struct Mute(Arc<AtomicUsize>);
@@ -82,50 +80,4 @@ async fn a_peer_that_takes_no_bytes_is_given_up_and_costs_no_time_until_it_is_go
     assert!(tokio::time::timeout(limit, gone).await.is_ok(), "it stays");
     let offers = offers.load(Ordering::Relaxed);
     assert!((1..200).contains(&offers), "{offers} offers");
-}
-
-#[crate::service]
-trait Nothing {
-    async fn nothing(&self);
-}
-
-struct Void;
-
-impl Nothing for Void {
-    async fn nothing(&self) {}
-}
-
-/// A server that has too many in their handshake ends the oldest, which may just have agreed: then
-/// its calls run, and it stays.
-#[tokio::test]
-async fn who_has_agreed_is_not_evicted() {
-    let limits = Arc::new(Limits::default());
-    let opening = Arc::new(Opening {
-        codecs: vec![CodecId::BINCODE.to_wire()],
-        expected: None,
-        credentials: bytes::Bytes::new(),
-        instance: [0; 16],
-        refuse: None,
-    });
-    let dial = async |connector: Box<dyn Connector>| {
-        let conduit = connector.connect().await.unwrap();
-        let (link, driver) = Link::client(conduit, Arc::clone(&limits), Arc::clone(&opening), None);
-        tokio::spawn(driver);
-        link
-    };
-    let silent = dial(Box::new(ToMute(Arc::default()))).await;
-    silent.evict();
-    assert!(silent.established().await.is_err());
-
-    let builder = Server::builder().service(NothingServer::new(Void));
-    let _server = builder.listen("memory:evicts").start().await.unwrap();
-    let address: Address = "memory:evicts".parse().unwrap();
-    let agreed = dial(address.connector(&ConnectOptions::new()).unwrap()).await;
-    agreed.established().await.unwrap();
-    agreed.evict();
-    // On one thread: the task is done with it when this one goes on.
-    tokio::task::yield_now().await;
-    assert_eq!(agreed.fault(), None);
-    agreed.close();
-    agreed.closed().cancelled().await;
 }

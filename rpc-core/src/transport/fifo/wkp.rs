@@ -149,6 +149,3 @@ fn check_path(path: &Path) -> Result<(), Error> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

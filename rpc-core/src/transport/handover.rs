@@ -1,0 +1,106 @@
+//! A connection that changes hands between processes, before a byte of it was read.
+
+use std::any::Any;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::net::{AddressFamily, getsockname};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::{Address, Conduit, tcp, unix};
+
+/// The socket that a stream is, if it is one and nothing more: whoever has the descriptor has the
+/// connection.
+pub(super) fn socket(stream: &dyn Any) -> Option<BorrowedFd<'_>> {
+    if let Some(stream) = stream.downcast_ref::<TcpStream>() {
+        return Some(stream.as_fd());
+    }
+    let stream = stream.downcast_ref::<UnixStream>()?;
+    Some(stream.as_fd())
+}
+
+impl Address {
+    /// Whether what a listener there accepts can be [handed over](Conduit::hand_over).
+    pub(crate) fn can_be_handed_over(&self) -> bool {
+        matches!(
+            self,
+            Self::Tcp(_) | Self::Unix { .. } | Self::UnixAbstract { .. }
+        )
+    }
+}
+
+impl Conduit {
+    /// The connection as another process can take it over. `None` if it is no plain socket.
+    ///
+    /// # Errors
+    /// The system's, if no descriptor is left.
+    pub(crate) fn hand_over(&self) -> Option<io::Result<OwnedFd>> {
+        let socket = self.io.socket()?;
+        Some(socket.try_clone_to_owned())
+    }
+
+    /// Takes over a connection that another process accepted. Who is at the other end is asked of
+    /// the system, as when it was accepted. Must run within a tokio runtime.
+    ///
+    /// # Errors
+    /// The system's, or it is not a connection of a kind that is accepted here.
+    pub(crate) fn take_over(socket: OwnedFd) -> io::Result<Self> {
+        match getsockname(&socket)?.address_family() {
+            AddressFamily::INET | AddressFamily::INET6 => tcp::take_over(socket.into()),
+            AddressFamily::UNIX => unix::take_over(socket.into()),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::transport::tests::TempPath;
+
+    #[tokio::test]
+    async fn who_takes_a_connection_over_sees_the_same_peer() {
+        let path = TempPath::new();
+        let mut addresses = vec![
+            "tcp://127.0.0.1:0".to_owned(),
+            format!("unix:{}", path.as_str()),
+        ];
+        if cfg!(target_os = "linux") {
+            addresses.push(format!("unix:@handover-{}", std::process::id()));
+        }
+        for address in addresses {
+            let address: Address = address.parse().unwrap();
+            let mut listener = address.listen(&Default::default()).await.unwrap();
+            let here: Address = listener.address().parse().unwrap();
+            let connector = here.connector(&Default::default()).unwrap();
+            let (client, accepted) = tokio::join!(connector.connect(), listener.accept());
+            let (mut client, accepted) = (client.unwrap(), accepted.unwrap());
+            client.io.write_all(b"early").await.unwrap();
+
+            let socket = accepted.hand_over().unwrap().unwrap();
+            let peer = accepted.peer.clone();
+            drop(accepted);
+            let mut taken = Conduit::take_over(socket).unwrap();
+            assert_eq!(taken.peer, peer);
+            assert_eq!(taken.peer.to_string(), peer.to_string());
+            let mut early = [0; 5];
+            taken.io.read_exact(&mut early).await.unwrap();
+            assert_eq!(&early, b"early");
+            drop(taken);
+            assert_eq!(
+                client.io.read(&mut early).await.unwrap(),
+                0,
+                "nobody else has it"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_plain_socket_stays() {
+        let (ours, _theirs) = tokio::io::duplex(1);
+        let conduit = Conduit::new(ours, crate::transport::Peer::new("memory:a"));
+        assert!(conduit.hand_over().is_none());
+    }
+}

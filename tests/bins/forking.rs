@@ -1,0 +1,68 @@
+//! A server with a process for each client, and its subservers.
+//!
+//! ```text
+//! test-forking [--listen ADDRESS].. [--ballast MIB] [--spare N] [--memory MIB] [--cpu SECONDS]
+//! test-forking role
+//! ```
+//!
+//! The main process says `listening ADDRESS` for each address and `ready` at last, and drains on
+//! SIGTERM; `--ballast` makes it so large. `role` says whether this process is a subserver.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rpc_core::server::Forking;
+use rpc_core::{Error, Server};
+use support::perils::{Perilous, PerilsServer};
+
+fn main() -> ExitCode {
+    let is_subserver = rpc_core::subserver_init();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "role") {
+        println!("{}", if is_subserver { "subserver" } else { "main" });
+        return ExitCode::SUCCESS;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(if is_subserver { 1 } else { 2 })
+        .enable_all()
+        .build();
+    match runtime
+        .expect("a runtime")
+        .block_on(serve(arguments, is_subserver))
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(arguments: Vec<String>, is_subserver: bool) -> Result<(), Error> {
+    let mut builder = Server::builder().service(PerilsServer::new(Perilous::default()));
+    let mut pattern = Forking::new().subservers_max(256);
+    let mut ballast = Vec::new();
+    let mut arguments = arguments.into_iter();
+    while let Some(option) = arguments.next() {
+        let value = arguments.next().expect("an option has a value");
+        let number = || value.parse::<u64>().expect("a number");
+        match option.as_str() {
+            "--listen" => builder = builder.listen(value),
+            "--spare" => pattern = pattern.spare(value.parse().expect("a number")),
+            "--memory" => pattern = pattern.memory_max(number() << 20),
+            "--cpu" => pattern = pattern.cpu_max(Duration::from_secs(number())),
+            // What is made at the start must not be made once more for each client.
+            "--ballast" if is_subserver => {}
+            "--ballast" => ballast = vec![1_u8; value.parse::<usize>().expect("a number") << 20],
+            _ => panic!("there is no option {option}"),
+        }
+    }
+    let server = builder.pattern(pattern).start().await?;
+    for address in server.addresses() {
+        println!("listening {address}");
+    }
+    println!("ready");
+    server.run_until_signal().await?;
+    drop(ballast);
+    Ok(())
+}
