@@ -12,6 +12,8 @@ mod forking;
 mod iterative;
 mod kill;
 mod load;
+#[cfg(target_os = "linux")]
+mod neighbours;
 mod program;
 mod restart;
 mod runtime;
