@@ -7,6 +7,7 @@ mod send;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use super::incoming::{Handler, Session};
 use super::now;
 use super::scratch::Scratch;
 use crate::cancellation::Cancellation;
+use crate::error::{Code, Error};
 use crate::limits::Limits;
 use crate::proto::{CallId, Connection, Event, Fault, Transmit};
 use crate::transport::Io;
@@ -60,8 +62,10 @@ pub(crate) struct Driver {
     outbound: Transmit,
     /// When writing counts as stalled, while something is unsent.
     stall: Option<Instant>,
+    /// What was written may wait in a buffer of the transport.
+    unflushed: bool,
     /// Writing failed so, and reading may go on until then.
-    broken: Option<(Instant, String)>,
+    broken: Option<(Instant, Error)>,
     /// The peer sends nothing more.
     peer_gone: bool,
     /// Callers were told that the connection takes no new calls.
@@ -124,6 +128,7 @@ impl Driver {
             inbound: Vec::new(),
             outbound: Transmit::default(),
             stall: None,
+            unflushed: false,
             broken: None,
             peer_gone: false,
             is_draining: false,
@@ -173,8 +178,8 @@ impl Driver {
         if now < self.armed && self.broken.is_none() && !self.is_done() {
             return;
         }
-        if let Some((_, text)) = self.broken.take_if(|(until, _)| now >= *until) {
-            self.proto.handle_error(text);
+        if let Some((_, error)) = self.broken.take_if(|(until, _)| now >= *until) {
+            self.proto.handle_error(error);
         }
         if self.proto.poll_timeout().is_some_and(|due| now >= due) {
             self.proto.handle_timeout(now);
@@ -298,6 +303,16 @@ impl Future for Driver {
         scratch.frames = [self.proto.take_buffer(), self.outbound.take_buffer()];
         scratch.give_back();
         polled
+    }
+}
+
+/// What an error of the bytes means to the calls: what the transport says about it, if it says more
+/// than the system.
+fn lost(error: io::Error) -> Error {
+    let text = error.to_string();
+    match error.into_inner().map(|inner| inner.downcast::<Error>()) {
+        Some(Ok(error)) => *error,
+        _ => Error::new(Code::Disconnected, text),
     }
 }
 

@@ -196,8 +196,8 @@ impl Connection {
     }
 
     /// Reading or writing failed for a reason of the system's.
-    pub(crate) fn handle_error(&mut self, text: String) {
-        self.lose(Fault::Io(text));
+    pub(crate) fn handle_error(&mut self, error: Error) {
+        self.lose(Fault::Io(error));
     }
 
     /// The time that [`poll_timeout`](Self::poll_timeout) named has come. Calling it early or late

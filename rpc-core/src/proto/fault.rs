@@ -33,8 +33,8 @@ pub(crate) enum Fault {
     Stalled(Duration),
     /// The peer, or the system on its behalf, closed the connection.
     Eof,
-    /// The operating system reported an error.
-    Io(String),
+    /// The operating system, or the transport, reported an error.
+    Io(Error),
     /// This side closed the connection.
     Closed,
 }
@@ -56,6 +56,10 @@ impl Fault {
     /// The failure of a call that ends with the connection.
     pub(crate) fn to_error(&self) -> Error {
         match self {
+            Self::Malformed(malformed) if malformed.is_tls() => {
+                Error::new(Code::Tls, malformed.to_string())
+                    .with_hint("connect to it with tls:// instead")
+            }
             Self::Malformed(malformed) => Error::new(Code::Protocol, malformed.to_string())
                 .with_hint("check that the address belongs to a server of this framework"),
             Self::Violation(what) => Error::new(
@@ -101,7 +105,7 @@ impl Fault {
                 format!("the peer took no bytes for {limit:?}"),
             ),
             Self::Eof => Error::new(Code::Disconnected, "the peer closed the connection"),
-            Self::Io(text) => Error::new(Code::Disconnected, text.clone()),
+            Self::Io(error) => error.clone(),
             Self::Closed => Error::new(Code::Disconnected, "this side closed the connection"),
         }
     }

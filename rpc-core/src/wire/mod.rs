@@ -82,9 +82,19 @@ pub(crate) enum Malformed {
     Body { kind: u8, what: &'static str },
 }
 
+impl Malformed {
+    /// Whether the peer began as TLS does: with a record, of its handshake or an alert.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Self::Magic { got } if matches!(got[..], [0x15 | 0x16, 0x03, ..]))
+    }
+}
+
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Magic { .. } if self.is_tls() => {
+                f.write_str("the peer speaks TLS, and this side clear text")
+            }
             Self::Magic { got } => {
                 write!(f, "the peer does not speak this protocol: it began with \"")?;
                 fmt::Display::fmt(&got.escape_ascii(), f)?;

@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::BufMut as _;
 use tokio::io::AsyncReadExt as _;
 
-use super::{Driver, Phase};
+use super::{Driver, Phase, lost};
 use crate::driver::scratch::Scratch;
 use crate::proto::Body;
 use crate::wire::HEADER_LEN;
@@ -59,7 +59,7 @@ impl Driver {
                 }
                 Poll::Ready(Err(error)) => {
                     self.peer_gone = true;
-                    self.proto.handle_error(error.to_string());
+                    self.proto.handle_error(lost(error));
                 }
                 Poll::Pending => return moved.or(Some(false)),
             }

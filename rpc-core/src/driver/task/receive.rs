@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead as _, ReadBuf};
 
-use super::{Driver, Phase};
+use super::{Driver, Phase, lost};
 use crate::driver::incoming::Incoming;
 use crate::driver::scratch::Scratch;
 use crate::proto::Taken;
@@ -57,7 +57,7 @@ impl Driver {
             }
             Poll::Ready(Err(error)) => {
                 self.peer_gone = true;
-                self.proto.handle_error(error.to_string());
+                self.proto.handle_error(lost(error));
                 false
             }
             Poll::Ready(Ok(())) | Poll::Pending => {

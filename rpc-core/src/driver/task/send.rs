@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::io::AsyncWrite as _;
 
-use super::Driver;
+use super::{Driver, lost};
 use crate::driver::scratch::Scratch;
 use crate::proto::Fault;
 
@@ -38,6 +38,7 @@ impl Driver {
                 break;
             }
         }
+        self.flush(cx);
         // A peer that takes nothing any more has been given up.
         self.hand_out(now, cx, scratch);
         self.arm(now, cx);
@@ -79,8 +80,7 @@ impl Driver {
                         .unwrap_or_else(|| io::ErrorKind::WriteZero.into());
                     // The peer may have said why before it went, so reading goes on for a moment.
                     let until = now + Self::FAREWELL;
-                    self.broken
-                        .get_or_insert_with(|| (until, error.to_string()));
+                    self.broken.get_or_insert_with(|| (until, lost(error)));
                     self.discard();
                     return true;
                 }
@@ -96,9 +96,15 @@ impl Driver {
                 }
             }
         }
-        if moved {
-            let _ = Pin::new(&mut self.io).poll_flush(cx);
-        }
+        self.unflushed |= moved;
         moved
+    }
+
+    /// Sees to it that nothing waits in a buffer of the transport. Its error is told by the next read
+    /// or write.
+    fn flush(&mut self, cx: &mut Context<'_>) {
+        if self.unflushed {
+            self.unflushed = Pin::new(&mut self.io).poll_flush(cx).is_pending();
+        }
     }
 }

@@ -81,3 +81,77 @@ async fn a_peer_that_takes_no_bytes_is_given_up_and_costs_no_time_until_it_is_go
     let offers = offers.load(Ordering::Relaxed);
     assert!((1..200).contains(&offers), "{offers} offers");
 }
+
+/// A transport that buffers, is slow to flush, and then breaks with words of its own.
+struct Slow(Arc<AtomicUsize>);
+
+impl Slow {
+    /// Flushes that are not enough.
+    const UNFINISHED: usize = 3;
+}
+
+impl AsyncRead for Slow {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.0.load(Ordering::Relaxed) <= Self::UNFINISHED {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let said = Error::new(Code::Tls, "the transport says why");
+        Poll::Ready(Err(io::Error::other(said)))
+    }
+}
+
+impl AsyncWrite for Slow {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.0.fetch_add(1, Ordering::Relaxed) < Self::UNFINISHED {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+struct ToSlow(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Connector for ToSlow {
+    async fn connect(&self) -> Result<Conduit, Error> {
+        let io = Slow(Arc::clone(&self.0));
+        Ok(Conduit::new(io, Peer::new("slow")))
+    }
+
+    fn address(&self) -> &str {
+        "slow"
+    }
+}
+
+#[tokio::test]
+async fn a_transport_is_flushed_to_the_end_and_its_words_are_passed_on() {
+    let flushes = Arc::new(AtomicUsize::new(0));
+    let channel = Channel::builder_over(ToSlow(Arc::clone(&flushes))).connect_lazy();
+    let calling = MatchmakerClient::new(channel.unwrap());
+    let limit = Duration::from_secs(20);
+    let called = tokio::time::timeout(limit, calling.health()).await;
+    let error = called.expect("it was flushed").unwrap_err();
+    assert_eq!(error.code(), Code::Tls, "{error}");
+    assert!(
+        error.to_string().contains("the transport says why"),
+        "{error}"
+    );
+}
