@@ -166,6 +166,10 @@ impl Callers {
             .and_then(HostPort::ip);
         let principal = match (peer.uid(), ip) {
             (Some(uid), _) => Principal::uid(uid),
+            // Whoever holds the key, wherever it comes from.
+            _ if peer.certificate().is_some() => {
+                Principal::named(peer.identity().name().unwrap_or_default())
+            }
             (None, Some(ip)) => Principal::host(ip),
             (None, None) => Principal::named(peer.address()),
         };

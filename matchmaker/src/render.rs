@@ -141,6 +141,7 @@ fn instance_json(instance: &Instance) -> Value {
             json!({
                 "address": endpoint.address,
                 "host": endpoint.host.as_ref().map(|host| host.as_str()),
+                "identity": endpoint.identity,
             })
         })
         .collect();
@@ -284,8 +285,8 @@ A                10.20.30-rc.1  abababab  web1  4711  3m05s  12s      suspect  u
                     "host": "web1",
                     "pid": 4711,
                     "endpoints": [
-                        {"address": "unix:/run/calc.sock", "host": "web1"},
-                        {"address": "tcp://10.0.0.7:7000", "host": null},
+                        {"address": "unix:/run/calc.sock", "host": "web1", "identity": null},
+                        {"address": "tcp://10.0.0.7:7000", "host": null, "identity": null},
                     ],
                     "tags": {"zone": "a"},
                     "state": "ready",

@@ -84,7 +84,12 @@
 //!
 //! # Features
 //!
-//! `postcard` adds that format as a second codec, `CodecId::POSTCARD`. Nothing is on by default.
+//! Nothing is on by default.
+//!
+//! - `postcard` adds that format as a second codec, `CodecId::POSTCARD`.
+//! - `tls` adds `tls://` addresses, `ClientTls` and `ServerTls`, with the cryptography of aws-lc-rs.
+//! - `tls-ring` adds the same with that of ring: smaller, and without the key exchange that withstands
+//!   quantum computers. Where both are on, it is aws-lc-rs.
 
 extern crate self as rpc_core;
 
@@ -129,4 +134,6 @@ pub use rpc_macros::service;
 pub use server::{Server, ServerBuilder, serve, subserver_init};
 pub use service::{Descriptor, Method, MethodId, Request, Service};
 pub use transport::{Address, IntoAddress};
+#[cfg(feature = "_tls")]
+pub use transport::{ClientTls, ServerTls};
 pub use wire::{Metadata, Payload, Reply};

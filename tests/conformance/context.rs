@@ -63,6 +63,10 @@ pub(crate) async fn a_handler_sees_its_peer(site: Site) {
             assert!(address.starts_with("tcp://127.0.0.1:"), "{address}");
             assert_eq!((uid, pid), (None, None));
         }
+        Transport::Tls => {
+            assert!(address.starts_with("tls://127.0.0.1:"), "{address}");
+            assert_eq!((uid, pid), (None, None));
+        }
         Transport::Custom => {
             assert_eq!((address.as_str(), uid, pid), ("custom:client", None, None));
         }

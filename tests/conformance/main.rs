@@ -124,6 +124,7 @@ transports! {
     tcp => Tcp,
     unix_path => UnixPath,
     unix_abstract => UnixAbstract,
+    tls => Tls,
     fifo => Fifo,
     memory => Memory,
     custom => Custom,

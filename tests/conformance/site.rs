@@ -2,13 +2,14 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rpc_core::server::Iterative;
 use rpc_core::transport::{Conduit, Connector, Listener, Peer};
-use rpc_core::{Channel, ChannelBuilder, Code, Error, Server, ServerBuilder};
+use rpc_core::{Channel, ChannelBuilder, ClientTls, Code, Error, Server, ServerBuilder, ServerTls};
+use support::certs::{Authority, as_it_is};
 use tokio::sync::mpsc;
 
 use super::service::{FormsServer, Log, Mirror, WorkClient, WorkServer, Worker};
@@ -17,6 +18,7 @@ use super::service::{FormsServer, Log, Mirror, WorkClient, WorkServer, Worker};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     Tcp,
+    Tls,
     UnixPath,
     UnixAbstract,
     Fifo,
@@ -83,6 +85,9 @@ impl Site {
         };
         let builder = match self.transport {
             Transport::Custom => builder.listen_on(self.custom.listener()),
+            Transport::Tls => builder
+                .listen(before.unwrap_or_else(|| self.wish()))
+                .tls(CERTIFICATES.server.clone()),
             _ => builder.listen(before.unwrap_or_else(|| self.wish())),
         };
         let server = builder.start().await.expect("the server starts");
@@ -103,6 +108,8 @@ impl Site {
     pub(crate) fn channel(&self) -> ChannelBuilder {
         match self.transport {
             Transport::Custom => Channel::builder_over(CustomConnector(Arc::clone(&self.custom))),
+            Transport::Tls => Channel::builder(self.address().unwrap_or_else(|| self.wish()))
+                .tls(CERTIFICATES.client.clone()),
             _ => Channel::builder(self.address().unwrap_or_else(|| self.wish())),
         }
     }
@@ -121,6 +128,7 @@ impl Site {
         match self.transport {
             // Port 1 of the loopback device has no listener; a server asks for a free port.
             Transport::Tcp => "tcp://127.0.0.1:0".into(),
+            Transport::Tls => "tls://127.0.0.1:0".into(),
             Transport::UnixPath => {
                 format!("unix:{}/{name}.sock", std::env::temp_dir().display())
             }
@@ -131,6 +139,27 @@ impl Site {
         }
     }
 }
+
+/// Both sides of `tls://`, each with a certificate that the other believes.
+struct Certificates {
+    server: ServerTls,
+    client: ClientTls,
+}
+
+static CERTIFICATES: LazyLock<Certificates> = LazyLock::new(|| {
+    let authority = Authority::new("conformance");
+    let server = authority.server(&["127.0.0.1"], as_it_is);
+    let client = authority.workload("spiffe://tests/client", as_it_is);
+    let both = || -> Result<Certificates, Error> {
+        Ok(Certificates {
+            server: ServerTls::from_pem(server.chain, server.key)?.client_ca(authority.pem())?,
+            client: ClientTls::new()
+                .ca(authority.pem())?
+                .own(client.chain, client.key)?,
+        })
+    };
+    both().expect("the certificates are good")
+});
 
 /// Checks until it holds; the time is far more than it takes.
 pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {

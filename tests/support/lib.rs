@@ -1,6 +1,7 @@
 //! Shared by the test programs: processes that cannot outlive a test, waits that cannot last for
 //! ever, and the service that the processes offer.
 
+pub mod certs;
 mod daemon;
 #[cfg(unix)]
 pub mod perils;

@@ -64,10 +64,10 @@ pub(super) fn registration(
         }
     }
     // Measured before anything is copied.
-    let texts = registration
-        .endpoints
-        .iter()
-        .map(|endpoint| endpoint.address.len());
+    let texts = registration.endpoints.iter().map(|endpoint| {
+        let identity = endpoint.identity.as_ref().map_or(0, String::len);
+        endpoint.address.len().saturating_add(identity)
+    });
     let tags = registration
         .tags
         .iter()
@@ -90,6 +90,13 @@ pub(super) fn registration(
             return Err(invalid_address(
                 endpoint,
                 "it is bound to another host than the registrant's; leave the host out",
+            ));
+        }
+        let identity = endpoint.identity.as_deref().unwrap_or("-");
+        if identity.is_empty() || !identity.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(invalid_address(
+                endpoint,
+                "the identity that must be found there is not of printable ASCII characters",
             ));
         }
         if reach == Reach::OwnHost {
@@ -366,6 +373,10 @@ mod tests {
             })
             .contains("another host")
         );
+        for identity in ["", "spiffe://a b", "dns:a\n"] {
+            let refused = refusal(|r| r.endpoints[0].identity = Some(identity.into()));
+            assert!(refused.contains("identity"), "{identity:?}: {refused}");
+        }
     }
 
     #[test]
@@ -381,6 +392,9 @@ mod tests {
                 r.endpoints = vec![Endpoint::new("tcp://10.0.0.7:7000"); ENDPOINTS_MAX + 1];
             })
             .contains("limit is 16")
+        );
+        assert!(
+            refusal(|r| r.endpoints[0].identity = Some("x".repeat(4096))).contains("limit is 4096")
         );
         let long = refusal(|r| r.services[0].name = "é".repeat(100_000));
         assert!(long.len() < 400, "{}", long.len());

@@ -23,7 +23,7 @@ use crate::transport::Connector;
 /// gets the last failure at once. A connection that lived for 30 s forgives all failures before it.
 ///
 /// The calls of the first connection travel along with its hello; on every later one they wait for
-/// the answer, and so they do where discovery named the instance.
+/// the answer, and so they do where discovery named the instance, or the server looks at who this is.
 #[derive(Clone)]
 pub(crate) struct Dialer {
     inner: Arc<Inner>,
@@ -166,8 +166,9 @@ impl Attempt {
         // Whoever answers must be the right one before any call goes there. And where a connection
         // was lost or drained, the listener may be closing: the system then resets who is still in
         // its queue, and calls sent along with the hello would end as maybe executed. Waiting costs
-        // one round trip for each lost connection.
-        let waits = again || inner.expected.is_some();
+        // one round trip for each lost connection. Nor does anything go to a server that has yet to
+        // look at who this is.
+        let waits = again || inner.expected.is_some() || inner.connector.awaits_answer();
         if !waits {
             // Calls may go out right behind the hello. Should the peer refuse it, they fail as not
             // executed, and the next dial has to wait.

@@ -173,8 +173,12 @@ impl Table {
     fn member(&self, instance: &Instance) -> Result<Arc<Member>, Option<Error>> {
         let mut dialers = Vec::new();
         let mut refusal = None;
-        for address in endpoint::reachable(&instance.endpoints, &self.here) {
-            match address.connector(&self.options.connect) {
+        for target in endpoint::reachable(&instance.endpoints, &self.here) {
+            let mut options = self.options.connect.clone();
+            if let Some(identity) = target.identity {
+                options = options.expect_identity(identity);
+            }
+            match target.address.connector(&options) {
                 Ok(connector) => {
                     let expected = Some(instance.instance.to_bytes());
                     dialers.push(Dialer::new(connector, Arc::clone(&self.options), expected));

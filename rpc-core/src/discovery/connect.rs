@@ -14,6 +14,8 @@ use crate::error::{Code, Error};
 use crate::limits::Limits;
 use crate::server::{Router, ServerBuilder};
 use crate::service::{Descriptor, Service};
+#[cfg(feature = "_tls")]
+use crate::transport::ClientTls;
 use crate::transport::{Address, Connector, IntoAddress};
 
 /// Builds a [`Channel`]. What is wrong with an address comes out at the end, so that the builder
@@ -26,6 +28,8 @@ pub struct ChannelBuilder {
     matchmaker: Option<Result<Address, Error>>,
     deadline: Option<Duration>,
     options: Options,
+    /// Who must be there, as [`expect_identity`](Self::expect_identity) was told.
+    expected: Vec<String>,
     callbacks: Vec<Arc<dyn Service>>,
 }
 
@@ -74,6 +78,7 @@ impl ChannelBuilder {
             matchmaker: None,
             deadline: None,
             options: Options::default(),
+            expected: Vec::new(),
             callbacks: Vec::new(),
         }
     }
@@ -132,6 +137,25 @@ impl ChannelBuilder {
         self
     }
 
+    /// Which servers to believe at `tls://` addresses, found by name or written, and who this client
+    /// is to them; the same for a matchmaker at a `tls://` address. The default is
+    /// [`ClientTls::new`]: the authorities of this system, and no certificate of one's own.
+    #[cfg(feature = "_tls")]
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.options.connect = self.options.connect.tls(tls);
+        self
+    }
+
+    /// Says who must be at the other end, in the words of
+    /// [`Identity::is`](crate::transport::Identity::is): `spiffe://prod/calc`, `dns:calc.example`,
+    /// `uid:1000`. `{service}` in it stands for the name of the service. It comes on top of what is
+    /// registered with an address; said several times, all must hold. Whoever else is there gets no
+    /// byte of a call.
+    pub fn expect_identity(mut self, name: impl Into<String>) -> Self {
+        self.expected.push(name.into());
+        self
+    }
+
     /// Dials now. For a name: asks the matchmaker, and connects to one instance.
     ///
     /// For an address the peer's answer to the handshake is not waited for: the first calls travel
@@ -152,6 +176,16 @@ impl ChannelBuilder {
     /// The address is invalid.
     pub fn connect_lazy(self) -> Result<Channel, Error> {
         let mut options = self.options;
+        let service = match &self.place {
+            Place::Address(Ok(Address::Matchmaker {
+                service: Some(service),
+                ..
+            })) => Some(service),
+            _ => self.service.as_ref(),
+        };
+        for name in self.expected {
+            options.connect = options.connect.expect_identity(fill_in(&name, service)?);
+        }
         if !self.callbacks.is_empty() {
             let router = Router::new(
                 self.callbacks,
@@ -164,6 +198,7 @@ impl ChannelBuilder {
         let options = Arc::new(options);
         let address = match self.place {
             Place::Connector(connector) => {
+                let connector = options.connect.guard(connector)?;
                 let dialer = Dialer::new(connector, Arc::clone(&options), None);
                 return Ok(Channel::new(dialer, options).allowing(self.deadline));
             }
@@ -195,6 +230,19 @@ impl ChannelBuilder {
             }
         };
         Ok(channel.allowing(self.deadline))
+    }
+}
+
+/// The name of an identity, with that of the service where it belongs.
+fn fill_in(name: &str, service: Option<&String>) -> Result<String, Error> {
+    const PLACE: &str = "{service}";
+    match service {
+        Some(service) => Ok(name.replace(PLACE, service)),
+        None if name.contains(PLACE) => {
+            let text = format!("no service is named that could stand in `{name}`");
+            Err(Error::new(Code::InvalidAddress, text).with_hint("write its name"))
+        }
+        None => Ok(name.to_owned()),
     }
 }
 

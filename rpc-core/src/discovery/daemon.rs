@@ -32,12 +32,13 @@ pub(super) fn address(said: Option<Result<Address, Error>>) -> Result<Address, E
     }
 }
 
-/// How the matchmaker is connected to: as the program said, and where the environment says where it
+/// How the matchmaker is connected to: as the program said of the services, but for who they are; where the environment says where it
 /// is, the environment may say too that clear text will do.
 pub(super) fn options(said: &ConnectOptions) -> ConnectOptions {
+    let options = said.clone().expecting_nobody();
     match std::env::var_os(INSECURE_VARIABLE) {
-        Some(value) if value == "1" || value == "true" => said.clone().insecure(),
-        _ => said.clone(),
+        Some(value) if value == "1" || value == "true" => options.insecure(),
+        _ => options,
     }
 }
 

@@ -3,20 +3,23 @@
 use super::host;
 use super::matchmaker::{Endpoint, HostId};
 use crate::error::Error;
+use crate::server::Place;
 use crate::transport::{Address, IntoAddress as _};
 
 /// What a server that listens at `addresses` registers, the nearest first. A wildcard stands for
 /// the host's addresses; what only this host reaches says so.
-pub(super) fn offered(addresses: &[String], here: &HostId) -> Vec<Endpoint> {
+pub(super) fn offered(places: &[Place], here: &HostId) -> Vec<Endpoint> {
     let mut endpoints = Vec::new();
-    for text in addresses {
+    for Place { address, identity } in places {
         // A transport of the user's own has addresses that nobody else can read.
-        let Ok(address) = text.as_str().into_address() else {
+        let Ok(address) = address.as_str().into_address() else {
             continue;
         };
         if address.is_local_only() {
             continue;
         }
+        let identity = identity.clone().filter(|name| means_the_same(name));
+        let first = endpoints.len();
         if address.is_wildcard() {
             let port = address.host_port().map_or(0, |at| at.port());
             for ip in host::addresses() {
@@ -30,6 +33,9 @@ pub(super) fn offered(addresses: &[String], here: &HostId) -> Vec<Endpoint> {
             endpoints.push(Endpoint::on_host(address.to_string(), here.clone()));
         } else {
             endpoints.push(Endpoint::new(address.to_string()));
+        }
+        for endpoint in endpoints.iter_mut().skip(first) {
+            endpoint.identity = identity.clone();
         }
     }
     endpoints.sort_by_key(|endpoint| distance(endpoint.address.as_str()));
@@ -53,17 +59,36 @@ pub(super) fn advertised(
     addresses.into_iter().map(endpoint).collect()
 }
 
-/// The addresses of `endpoints` that lead somewhere from host `here`, the nearest first. What
-/// cannot be read, and what must never come from a registry, is left out.
-pub(super) fn reachable(endpoints: &[Endpoint], here: &HostId) -> Vec<Address> {
-    let mut reachable: Vec<Address> = endpoints
+/// Where a client may try to reach an instance, and whom it must find there.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) address: Address,
+    pub(super) identity: Option<String>,
+}
+
+/// Those of `endpoints` that lead somewhere from host `here`, the nearest first. What cannot be read,
+/// and what must never come from a registry, is left out.
+pub(super) fn reachable(endpoints: &[Endpoint], here: &HostId) -> Vec<Target> {
+    let mut reachable: Vec<Target> = endpoints
         .iter()
         .filter(|endpoint| endpoint.host.as_ref().is_none_or(|host| host == here))
-        .filter_map(|endpoint| endpoint.address.as_str().into_address().ok())
-        .filter(|address| !address.is_local_only())
+        .filter_map(|endpoint| {
+            let identity = endpoint.identity.clone();
+            Some(Target {
+                address: endpoint.address.as_str().into_address().ok()?,
+                identity: identity.filter(|name| means_the_same(name)),
+            })
+        })
+        .filter(|target| !target.address.is_local_only())
         .collect();
-    reachable.sort_by_key(|address| distance(&address.to_string()));
+    reachable.sort_by_key(|target| distance(&target.address.to_string()));
     reachable
+}
+
+/// Whether the name of an identity means the same to other processes of this host. The numbers of
+/// users do not where this process has a name space of its own for them.
+fn means_the_same(identity: &str) -> bool {
+    !identity.starts_with("uid:") || host::has_plain_users()
 }
 
 /// Unix sockets before everything else: they are faster, and the kernel says who is there. Then named
@@ -92,15 +117,23 @@ mod tests {
         HostId::new("here")
     }
 
+    fn places(addresses: &[&str]) -> Vec<Place> {
+        let place = |address: &&str| Place {
+            address: (*address).to_owned(),
+            identity: None,
+        };
+        addresses.iter().map(place).collect()
+    }
+
     #[test]
     fn what_only_this_host_reaches_says_so() {
         let offered = offered(
-            &[
-                "tcp://127.0.0.1:7000".into(),
-                "tcp://10.0.0.7:7000".into(),
-                "fifo:/run/c.wkp".into(),
-                "unix:/run/c.sock".into(),
-            ],
+            &places(&[
+                "tcp://127.0.0.1:7000",
+                "tcp://10.0.0.7:7000",
+                "fifo:/run/c.wkp",
+                "unix:/run/c.sock",
+            ]),
             &here(),
         );
         assert_eq!(
@@ -116,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_wildcard_is_never_registered_as_it_is() {
-        let offered = offered(&["tcp://0.0.0.0:7000".into()], &here());
+        let offered = offered(&places(&["tcp://0.0.0.0:7000"]), &here());
         assert!(offered.contains(&Endpoint::on_host("tcp://127.0.0.1:7000", here())));
         assert!(
             offered
@@ -138,13 +171,32 @@ mod tests {
         ];
         let reachable: Vec<_> = reachable(&endpoints, &here())
             .iter()
-            .map(Address::to_string)
+            .map(|target| target.address.to_string())
             .collect();
         assert_eq!(reachable, ["unix:/run/a.sock", "tcp://10.0.0.7:7000"]);
     }
 
     #[test]
     fn memory_is_never_registered() {
-        assert_eq!(offered(&["memory:calc".into()], &here()), []);
+        assert_eq!(offered(&places(&["memory:calc"]), &here()), []);
+    }
+
+    #[test]
+    fn whoever_must_be_found_is_registered_with_every_address_of_the_place() {
+        let place = Place {
+            address: "tls://0.0.0.0:7000".into(),
+            identity: Some("spiffe://prod/calc".into()),
+        };
+        let offered = offered(&[place], &here());
+        let named = Endpoint::on_host("tls://127.0.0.1:7000", here())
+            .with_identity(Some("spiffe://prod/calc".into()));
+        assert!(offered.contains(&named), "{offered:?}");
+        let found = reachable(&offered, &here());
+        assert!(
+            found
+                .iter()
+                .all(|target| target.identity.as_deref() == Some("spiffe://prod/calc")),
+            "{found:?}"
+        );
     }
 }

@@ -18,6 +18,16 @@ pub(super) fn id() -> HostId {
     HostId::new(format!("{boot}.{network}"))
 }
 
+/// Whether the numbers of users mean the same in this process as in the rest of the host, which they
+/// do unless it has a name space of its own for them. Where nobody can tell, they do not.
+pub(super) fn has_plain_users() -> bool {
+    if cfg!(not(target_os = "linux")) {
+        return true;
+    }
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// What there is instead of a boot id where the system has none or hides it.
 #[cfg(unix)]
 fn name() -> String {

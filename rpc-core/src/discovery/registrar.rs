@@ -44,6 +44,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Which matchmaker to believe at a `tls://` address, and who this server is to it.
+    #[cfg(feature = "_tls")]
+    pub fn matchmaker_tls(mut self, tls: crate::transport::ClientTls) -> Self {
+        self.wish.connect = self.wish.connect.tls(tls);
+        self
+    }
+
     /// An address to register instead of those that the server listens at, such as that of a
     /// forwarder in front of it. It may be given several times.
     pub fn advertise(mut self, address: impl IntoAddress) -> Self {
@@ -69,7 +76,7 @@ impl Registrar {
         matchmaker.connector(&daemon::options(&wish.connect))?;
         let here = host::id();
         let endpoints = if wish.advertise.is_empty() {
-            endpoint::offered(&offering.addresses, &here)
+            endpoint::offered(&offering.places, &here)
         } else {
             endpoint::advertised(wish.advertise, &here)?
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::accept::Acceptor;
-use super::companion::{Companion, Offering, Recruit, RegistrationWish};
+use super::companion::{Companion, Offering, Place, Recruit, RegistrationWish};
 use super::connections::Connections;
 use super::pattern::Pattern;
 use super::reception::Reception;
@@ -17,6 +17,8 @@ use crate::layer::Layer;
 use crate::limits::Limits;
 use crate::proto::Opening;
 use crate::service::{BoxFuture, Service};
+#[cfg(feature = "_tls")]
+use crate::transport::ServerTls;
 use crate::transport::{Address, IntoAddress, ListenOptions, Listener};
 
 /// Builds a [`Server`]. What is wrong with an address or a service comes out of
@@ -111,6 +113,14 @@ impl ServerBuilder {
     /// [`ListenOptions::allow_group`](crate::transport::ListenOptions::allow_group).
     pub fn allow_group(mut self, gid: u32) -> Self {
         self.listen_options = self.listen_options.allow_group(gid);
+        self
+    }
+
+    /// The certificate that clients are shown at `tls://` addresses, and which clients to let in. Keep
+    /// a clone: it can [`reload`](ServerTls::reload) a certificate that was renewed.
+    #[cfg(feature = "_tls")]
+    pub fn tls(mut self, tls: ServerTls) -> Self {
+        self.listen_options = self.listen_options.tls(tls);
         self
     }
 
@@ -251,16 +261,20 @@ impl ServerBuilder {
         listeners.extend(self.listeners);
         let offering = Offering {
             services: router.descriptors().collect(),
-            addresses: listeners
+            places: listeners
                 .iter()
-                .map(|listener| listener.address())
+                .map(|listener| Place {
+                    address: listener.address(),
+                    identity: listener.identity(),
+                })
                 .collect(),
             instance: fastrand::u128(..).to_be_bytes(),
         };
         let reception = Arc::new(reception(offering.instance));
         let host = self.pattern.host(&reception)?;
         // From here on the server exists, so that an error below stops what was started.
-        let mut server = Server::idle(offering.addresses.clone(), Arc::clone(&connections));
+        let addresses = offering.places.iter().map(|place| place.address.clone());
+        let mut server = Server::idle(addresses.collect(), Arc::clone(&connections));
         for listener in listeners {
             let acceptor = Acceptor {
                 listener,

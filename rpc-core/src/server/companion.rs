@@ -10,10 +10,19 @@ use crate::transport::{Address, ConnectOptions};
 #[derive(Clone, Debug)]
 pub(crate) struct Offering {
     pub(crate) services: Vec<&'static Descriptor>,
-    /// Where it listens, with the ports that the system chose.
-    pub(crate) addresses: Vec<String>,
+    /// Where it listens.
+    pub(crate) places: Vec<Place>,
     /// What every handshake says about who this is.
     pub(crate) instance: [u8; 16],
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// With the port that the system chose.
+    pub(crate) address: String,
+    /// Who clients find there, as far as the transport proves it.
+    pub(crate) identity: Option<String>,
 }
 
 /// Started with a server and told first when it drains.

@@ -16,7 +16,7 @@ mod router;
 mod subserver;
 
 pub use builder::ServerBuilder;
-pub(crate) use companion::{Companion, Offering, RegistrationWish};
+pub(crate) use companion::{Companion, Offering, Place, RegistrationWish};
 pub use pattern::{Concurrent, Forking, Iterative, Pattern};
 pub(crate) use router::Router;
 

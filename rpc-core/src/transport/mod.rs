@@ -11,14 +11,18 @@ mod address;
 mod clear;
 #[cfg(target_os = "linux")]
 mod duplex;
+mod expect;
 #[cfg(target_os = "linux")]
 mod fifo;
 #[cfg(unix)]
 mod handover;
+mod identity;
 mod memory;
 mod options;
 mod peer;
 mod tcp;
+#[cfg(feature = "_tls")]
+mod tls;
 #[cfg(unix)]
 mod unix;
 
@@ -35,8 +39,11 @@ use crate::error::{Code, Error};
 
 pub use accept::{AcceptBackoff, AcceptFault};
 pub use address::{Address, HostPort, IntoAddress, UNIX_PATH_MAX};
+pub use identity::{Certificate, Identity};
 pub use options::{ConnectOptions, ListenOptions};
-pub use peer::{Identity, Peer};
+pub use peer::Peer;
+#[cfg(feature = "_tls")]
+pub use tls::{ClientTls, ServerTls};
 
 /// A stream of bytes in both directions; implemented by everything that is one.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {
@@ -67,6 +74,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {
 ///   be lost.
 /// - **Backpressure.** While the peer does not read, writes become pending after a bounded amount.
 /// - **Flush** may be a no-op, but after it nothing waits in a buffer of this process.
+/// - **Errors** that say more than the system's carry an [`Error`] inside of the [`io::Error`]; it is
+///   what the calls on the connection end with.
 ///
 /// A transport that offers vectored writes should say so through `is_write_vectored`: the driver
 /// then hands over everything that is ready in one call.
@@ -114,6 +123,13 @@ pub trait Connector: Send + Sync + 'static {
 
     /// Where it connects to, for people and in errors.
     fn address(&self) -> &str;
+
+    /// Whether the server may still refuse who this side is when [`connect`](Self::connect) has
+    /// returned. Then no call is sent before it has answered, at the price of one way there and back
+    /// for each connection.
+    fn awaits_answer(&self) -> bool {
+        false
+    }
 }
 
 /// The serving side of a transport: hands out the connections that clients open.
@@ -151,6 +167,12 @@ pub trait Listener: Send + 'static {
 
     /// The address under which clients reach the listener, with a chosen port filled in.
     fn address(&self) -> String;
+
+    /// Who clients find there, in the words of [`Identity::is`]. It is registered beside the address,
+    /// and clients that discover it refuse anybody else.
+    fn identity(&self) -> Option<String> {
+        None
+    }
 }
 
 impl Address {
@@ -163,8 +185,16 @@ impl Address {
     /// options do not allow. Where the host is a name, that comes out of
     /// [`connect`](Connector::connect).
     pub fn connector(&self, options: &ConnectOptions) -> Result<Box<dyn Connector>, Error> {
+        let guarded = options.guard(self.plain_connector(options)?);
+        guarded.map_err(|error| error.with_address(self.to_string()))
+    }
+
+    /// The same, whoever is at the other end.
+    fn plain_connector(&self, options: &ConnectOptions) -> Result<Box<dyn Connector>, Error> {
         match self {
             Self::Tcp(at) => Ok(Box::new(tcp::TcpConnector::new(at, options)?)),
+            #[cfg(feature = "_tls")]
+            Self::Tls(at) => Ok(Box::new(tls::TlsConnector::new(at, options)?)),
             #[cfg(unix)]
             Self::Unix { .. } | Self::UnixAbstract { .. } => {
                 Ok(Box::new(unix::UnixConnector::new(self)?))
@@ -186,6 +216,8 @@ impl Address {
     pub async fn listen(&self, options: &ListenOptions) -> Result<Box<dyn Listener>, Error> {
         match self {
             Self::Tcp(at) => Ok(Box::new(tcp::TcpListener::bind(at, options).await?)),
+            #[cfg(feature = "_tls")]
+            Self::Tls(at) => Ok(Box::new(tls::TlsListener::bind(at, options).await?)),
             #[cfg(unix)]
             Self::Unix { path } => Ok(Box::new(unix::UnixListener::bind(path).await?)),
             #[cfg(unix)]
@@ -204,6 +236,11 @@ impl Address {
                 format!("cannot {verb} an mm: address: it names a service and not a place"),
             )
             .with_hint("ask the matchmaker where the service is, or write the service's address"),
+            Self::Tls(_) => Error::new(
+                Code::InvalidAddress,
+                format!("cannot {verb} a tls: address: this program was built without TLS"),
+            )
+            .with_hint("enable the feature `tls` of rpc-core"),
             _ => Error::new(
                 Code::InvalidAddress,
                 format!("cannot {verb} a {}: address in this version", self.scheme()),

@@ -1,12 +1,21 @@
 //! What connections and listeners are told beside their address. It knows no transport: each takes
 //! out what concerns it.
 
+use std::sync::Arc;
+
+#[cfg(feature = "_tls")]
+use super::{ClientTls, ServerTls};
+
 /// What a connection is told beside the address that it leads to.
 ///
 /// The default asks for nothing out of the ordinary.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectOptions {
     insecure: bool,
+    /// Who must be at the other end: all of them, because code and registry may both say it.
+    expected: Arc<[Arc<str>]>,
+    #[cfg(feature = "_tls")]
+    tls: Option<ClientTls>,
 }
 
 impl ConnectOptions {
@@ -28,6 +37,42 @@ impl ConnectOptions {
     pub fn is_insecure(&self) -> bool {
         self.insecure
     }
+
+    /// Says who must be at the other end, in the words of [`Identity::is`]; said several times, all
+    /// must hold. Whoever else is there gets no byte of a call: connecting fails as
+    /// [`Code::Unauthenticated`](crate::Code::Unauthenticated). Over TLS it stands instead of the
+    /// name of the host.
+    #[must_use]
+    pub fn expect_identity(mut self, name: impl AsRef<str>) -> Self {
+        let known = self.expected.iter().cloned();
+        self.expected = known.chain([name.as_ref().into()]).collect();
+        self
+    }
+
+    /// Who must be at the other end.
+    pub(super) fn expected(&self) -> &Arc<[Arc<str>]> {
+        &self.expected
+    }
+
+    /// The same for somebody else at the other end.
+    pub(crate) fn expecting_nobody(mut self) -> Self {
+        self.expected = Arc::default();
+        self
+    }
+
+    /// Says which servers to believe at `tls://`, and who this side is to them. The default is
+    /// [`ClientTls::new`].
+    #[cfg(feature = "_tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    #[cfg(feature = "_tls")]
+    pub(super) fn client_tls(&self) -> Option<&ClientTls> {
+        self.tls.as_ref()
+    }
 }
 
 /// What a listener is told beside the address that it stands at.
@@ -37,6 +82,8 @@ impl ConnectOptions {
 pub struct ListenOptions {
     insecure: bool,
     group: Option<u32>,
+    #[cfg(feature = "_tls")]
+    tls: Option<ServerTls>,
 }
 
 impl ListenOptions {
@@ -74,5 +121,18 @@ impl ListenOptions {
     /// The group whose processes may connect to a well-known pipe.
     pub fn allowed_group(&self) -> Option<u32> {
         self.group
+    }
+
+    /// The certificate to show at `tls://`, and which clients to let in. There is no default.
+    #[cfg(feature = "_tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: ServerTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    #[cfg(feature = "_tls")]
+    pub(super) fn server_tls(&self) -> Option<&ServerTls> {
+        self.tls.as_ref()
     }
 }

@@ -4,16 +4,18 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
-use super::{Address, HostPort};
+use super::{Address, Certificate, HostPort, Identity};
 
 /// The other end of a connection.
 ///
 /// An address is where a peer is, an identity is who it is; only the second may decide what the
 /// peer is allowed to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     place: Place,
     identity: Identity,
+    /// Where the proof arrives with the first bytes, and not with the connection.
+    proved: Option<Arc<OnceLock<Identity>>>,
     local: bool,
 }
 
@@ -22,16 +24,16 @@ pub struct Peer {
 enum Place {
     /// Shared by the connections of one listener or connector.
     Named(Arc<str>),
-    /// With the text, once somebody wants it.
-    Tcp(SocketAddr, OnceLock<Box<str>>),
+    /// With the scheme of the transport, and the text once somebody wants it.
+    Socket(&'static str, SocketAddr, OnceLock<Box<str>>),
 }
 
 impl Place {
     fn text(&self) -> &str {
         match self {
             Self::Named(text) => text,
-            Self::Tcp(at, text) => {
-                text.get_or_init(|| format!("tcp://{}", HostPort::from(*at)).into())
+            Self::Socket(scheme, at, text) => {
+                text.get_or_init(|| format!("{scheme}://{}", HostPort::from(*at)).into())
             }
         }
     }
@@ -45,33 +47,6 @@ impl PartialEq for Place {
 
 impl Eq for Place {}
 
-/// Who a peer is, with a proof that the peer cannot forge.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Identity {
-    /// The transport proves nothing, as plain TCP.
-    #[default]
-    Unknown,
-    /// A process on this machine; the kernel says which.
-    #[non_exhaustive]
-    Process {
-        /// The user that it ran as when it connected.
-        uid: u32,
-        /// The group that it ran as when it connected.
-        gid: u32,
-        /// Its number, where the system tells. Numbers are used again: it may name another process
-        /// once this connection is closed.
-        pid: Option<u32>,
-    },
-}
-
-impl Identity {
-    /// The process `pid` that runs as `uid` and `gid`.
-    pub fn process(uid: u32, gid: u32, pid: Option<u32>) -> Self {
-        Self::Process { uid, gid, pid }
-    }
-}
-
 impl Peer {
     /// A peer at `address`, which is for people, on some machine and of unknown identity.
     pub fn new(address: impl Into<String>) -> Self {
@@ -83,17 +58,25 @@ impl Peer {
         Self::at(Place::Named(Arc::clone(address)))
     }
 
-    /// A peer at the other end of a TCP connection.
-    pub(super) fn tcp(at: SocketAddr) -> Self {
-        Self::at(Place::Tcp(at, OnceLock::new()))
+    /// A peer at a port of a host, by the transport `scheme`.
+    pub(super) fn socket(scheme: &'static str, at: SocketAddr) -> Self {
+        Self::at(Place::Socket(scheme, at, OnceLock::new()))
     }
 
     fn at(place: Place) -> Self {
         Self {
             place,
             identity: Identity::Unknown,
+            proved: None,
             local: false,
         }
+    }
+
+    /// The identity comes into `proof` before the first byte of the peer is handed out.
+    #[cfg(feature = "_tls")]
+    pub(super) fn with_proof(mut self, proof: Arc<OnceLock<Identity>>) -> Self {
+        self.proved = Some(proof);
+        self
     }
 
     /// Sets who the peer is. A transport does this on a proof, never on the peer's word.
@@ -118,14 +101,23 @@ impl Peer {
     /// The host that the peer is on, where its address has one.
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         match &self.place {
-            Place::Tcp(at, _) => Some(at.ip()),
+            Place::Socket(_, at, _) => Some(at.ip()),
             Place::Named(text) => text.parse::<Address>().ok()?.host_port()?.ip(),
         }
     }
 
     /// Who the peer is.
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        let proved = self.proved.as_ref().and_then(|proof| proof.get());
+        proved.unwrap_or(&self.identity)
+    }
+
+    /// The certificate whose key the peer holds, if it showed one that this side trusts.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        match self.identity() {
+            Identity::Certificate(certificate) => Some(certificate),
+            _ => None,
+        }
     }
 
     /// Whether the peer is on this machine: Unix sockets, memory, and TCP that does not leave it.
@@ -138,40 +130,46 @@ impl Peer {
 
     /// The user that the peer ran as when it connected, if the kernel vouches for it.
     pub fn uid(&self) -> Option<u32> {
-        match self.identity {
+        match *self.identity() {
             Identity::Process { uid, .. } => Some(uid),
-            Identity::Unknown => None,
+            _ => None,
         }
     }
 
     /// The group that the peer ran as when it connected, if the kernel vouches for it.
     pub fn gid(&self) -> Option<u32> {
-        match self.identity {
+        match *self.identity() {
             Identity::Process { gid, .. } => Some(gid),
-            Identity::Unknown => None,
+            _ => None,
         }
     }
 
     /// The number of the peer's process, if the kernel tells.
     pub fn pid(&self) -> Option<u32> {
-        match self.identity {
+        match *self.identity() {
             Identity::Process { pid, .. } => pid,
-            Identity::Unknown => None,
+            _ => None,
         }
     }
 }
 
+/// Two are equal that are at the same place and are the same.
+impl PartialEq for Peer {
+    fn eq(&self, other: &Self) -> bool {
+        self.place == other.place
+            && self.identity() == other.identity()
+            && self.local == other.local
+    }
+}
+
+impl Eq for Peer {}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.address())?;
-        match self.identity {
-            Identity::Process {
-                uid,
-                pid: Some(pid),
-                ..
-            } => write!(f, " (uid {uid}, pid {pid})"),
-            Identity::Process { uid, pid: None, .. } => write!(f, " (uid {uid})"),
+        match self.identity() {
             Identity::Unknown => Ok(()),
+            identity => write!(f, " ({identity})"),
         }
     }
 }

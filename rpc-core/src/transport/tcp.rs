@@ -35,13 +35,7 @@ pub(super) struct TcpConnector {
 impl TcpConnector {
     pub(super) fn new(at: &HostPort, options: &ConnectOptions) -> Result<Self, Error> {
         let address = format!("tcp://{at}");
-        if at.port() == 0 {
-            return Err(
-                Error::new(Code::InvalidAddress, "nobody can listen at port 0")
-                    .with_hint("write the port that the listener was given")
-                    .with_address(address),
-            );
-        }
+        check_port(at, &address)?;
         clear::may_dial("tcp", at, options)?;
         Ok(Self {
             at: at.clone(),
@@ -56,14 +50,10 @@ impl Connector for TcpConnector {
     async fn connect(&self) -> Result<Conduit, Error> {
         let candidates = resolve(&self.at, &self.address).await?;
         let candidates = clear::dialled("tcp", &self.at, candidates, &self.options)?;
-        let mut failures = Vec::new();
-        for candidate in candidates {
-            match dial(candidate).await {
-                Ok(conduit) => return Ok(conduit),
-                Err(error) => failures.push((candidate, error)),
-            }
-        }
-        Err(dial_error(failures, &self.at).with_address(self.address.as_str()))
+        let (stream, at, is_local) = dial_any(candidates, &self.at)
+            .await
+            .map_err(|error| error.with_address(self.address.as_str()))?;
+        Ok(conduit(stream, at, is_local))
     }
 
     fn address(&self) -> &str {
@@ -80,21 +70,32 @@ pub(super) struct TcpListener {
 impl TcpListener {
     /// Listens at the first address of the host that allows it.
     pub(super) async fn bind(at: &HostPort, options: &ListenOptions) -> Result<Self, Error> {
-        let address = format!("tcp://{at}");
+        let candidates = resolve(at, &format!("tcp://{at}")).await?;
+        let candidates = clear::listened("tcp", at, candidates, options)?;
+        Self::bind_first("tcp", at, candidates)
+    }
+
+    /// The same for bytes that are no clear text.
+    #[cfg(feature = "_tls")]
+    pub(super) async fn bind_secure(at: &HostPort) -> Result<Self, Error> {
+        let candidates = resolve(at, &format!("tls://{at}")).await?;
+        Self::bind_first("tls", at, candidates)
+    }
+
+    fn bind_first(scheme: &str, at: &HostPort, candidates: Vec<SocketAddr>) -> Result<Self, Error> {
         let mut refusal = None;
-        let candidates = resolve(at, &address).await?;
-        for candidate in clear::listened("tcp", at, candidates, options)? {
-            match Self::bind_one(candidate) {
+        for candidate in candidates {
+            match Self::bind_one(scheme, candidate) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => refusal = Some(error),
             }
         }
         // A name that resolves to nothing was an error before.
         let refusal = refusal.unwrap_or_else(|| ErrorKind::AddrNotAvailable.into());
-        Err(bind_error(refusal, at).with_address(address))
+        Err(bind_error(refusal, at).with_address(format!("{scheme}://{at}")))
     }
 
-    fn bind_one(at: SocketAddr) -> io::Result<Self> {
+    fn bind_one(scheme: &str, at: SocketAddr) -> io::Result<Self> {
         let socket = socket(at)?;
         // So that a restarted server need not wait for its old connections to expire. On Windows
         // the option means another thing: to take the port from whoever has it.
@@ -102,17 +103,24 @@ impl TcpListener {
         socket.set_reuseaddr(true)?;
         socket.bind(at)?;
         let inner = socket.listen(BACKLOG)?;
-        let address = format!("tcp://{}", HostPort::from(inner.local_addr()?));
+        let address = format!("{scheme}://{}", HostPort::from(inner.local_addr()?));
         Ok(Self { inner, address })
+    }
+
+    /// The next connection, where it comes from, and whether that is this machine. Cancel safe.
+    pub(super) async fn accept_stream(&mut self) -> io::Result<(TcpStream, SocketAddr, bool)> {
+        // No further await: what was accepted must be returned.
+        let (stream, at) = self.inner.accept().await?;
+        let is_local = settle(&stream, at);
+        Ok((stream, at, is_local))
     }
 }
 
 #[async_trait]
 impl Listener for TcpListener {
     async fn accept(&mut self) -> io::Result<Conduit> {
-        // No further await: what was accepted must be returned.
-        let (stream, peer) = self.inner.accept().await?;
-        Ok(accepted(stream, peer))
+        let (stream, at, is_local) = self.accept_stream().await?;
+        Ok(conduit(stream, at, is_local))
     }
 
     fn address(&self) -> String {
@@ -124,28 +132,42 @@ impl Listener for TcpListener {
 #[cfg(unix)]
 pub(super) fn take_over(stream: std::net::TcpStream) -> io::Result<Conduit> {
     let stream = TcpStream::from_std(stream)?;
-    let peer = stream.peer_addr()?;
-    Ok(accepted(stream, peer))
-}
-
-fn accepted(stream: TcpStream, peer: SocketAddr) -> Conduit {
-    let is_local = is_loopback(peer) || stream.local_addr().is_ok_and(|own| own.ip() == peer.ip());
-    conduit(stream, peer, is_local)
+    let at = stream.peer_addr()?;
+    let is_local = settle(&stream, at);
+    Ok(conduit(stream, at, is_local))
 }
 
 fn conduit(stream: TcpStream, at: SocketAddr, is_local: bool) -> Conduit {
+    let peer = Peer::socket("tcp", at).with_local(is_local);
+    Conduit::new(stream, peer)
+}
+
+/// Prepares a connection to `at`; whether that is this machine.
+fn settle(stream: &TcpStream, at: SocketAddr) -> bool {
     // A small call must not wait for the acknowledgement of the one before. It fails only on a
     // connection that is broken already, which reading will tell.
     let _ = stream.set_nodelay(true);
-    let peer = Peer::tcp(at).with_local(is_local);
-    Conduit::new(stream, peer)
+    is_loopback(at) || stream.local_addr().is_ok_and(|own| own.ip() == at.ip())
 }
 
 fn is_loopback(at: SocketAddr) -> bool {
     at.ip().to_canonical().is_loopback()
 }
 
-async fn resolve(at: &HostPort, address: &str) -> Result<Vec<SocketAddr>, Error> {
+/// Refuses the port at which nobody can be.
+pub(super) fn check_port(at: &HostPort, address: &str) -> Result<(), Error> {
+    if at.port() != 0 {
+        return Ok(());
+    }
+    Err(
+        Error::new(Code::InvalidAddress, "nobody can listen at port 0")
+            .with_hint("write the port that the listener was given")
+            .with_address(address),
+    )
+}
+
+/// What the host of `at` resolves to; at least one address.
+pub(super) async fn resolve(at: &HostPort, address: &str) -> Result<Vec<SocketAddr>, Error> {
     let unresolved = || {
         Error::new(
             Code::Unreachable,
@@ -177,7 +199,22 @@ fn socket(at: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-async fn dial(at: SocketAddr) -> io::Result<Conduit> {
+/// The first connection that can be had, where it leads, and whether that is this machine.
+pub(super) async fn dial_any(
+    candidates: Vec<SocketAddr>,
+    at: &HostPort,
+) -> Result<(TcpStream, SocketAddr, bool), Error> {
+    let mut failures = Vec::new();
+    for candidate in candidates {
+        match dial(candidate).await {
+            Ok(dialled) => return Ok(dialled),
+            Err(error) => failures.push((candidate, error)),
+        }
+    }
+    Err(dial_error(failures, at))
+}
+
+async fn dial(at: SocketAddr) -> io::Result<(TcpStream, SocketAddr, bool)> {
     let stream = socket(at)?.connect(at).await?;
     // Who dials 0.0.0.0 reaches another address; any other is what was dialled.
     let at = match at.ip().is_unspecified() {
@@ -188,8 +225,8 @@ async fn dial(at: SocketAddr) -> io::Result<Conduit> {
     if own.is_some_and(|own| is_one_end(own, at)) {
         return Err(ErrorKind::ConnectionRefused.into());
     }
-    let is_local = is_loopback(at) || own.is_some_and(|own| own.ip() == at.ip());
-    Ok(conduit(stream, at, is_local))
+    let is_local = settle(&stream, at);
+    Ok((stream, at, is_local))
 }
 
 /// Whether both ends of a connection are one. With nobody listening, the kernel may choose the very

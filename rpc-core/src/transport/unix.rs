@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use tokio::net::UnixStream;
 use tokio::time::sleep;
 
@@ -77,6 +78,8 @@ pub(super) struct UnixListener {
     _file: Option<SocketFile>,
     inner: tokio::net::UnixListener,
     address: Arc<str>,
+    /// The user that began to listen.
+    uid: u32,
 }
 
 impl UnixListener {
@@ -88,6 +91,7 @@ impl UnixListener {
                 _file: Some(file),
                 inner,
                 address: address.into(),
+                uid: geteuid().as_raw(),
             }),
             Err(error) => Err(error.with_address(address)),
         }
@@ -103,6 +107,7 @@ impl UnixListener {
             _file: None,
             inner,
             address: address.into(),
+            uid: geteuid().as_raw(),
         })
     }
 }
@@ -117,6 +122,11 @@ impl Listener for UnixListener {
 
     fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    /// To clients the kernel says who listened first.
+    fn identity(&self) -> Option<String> {
+        Some(format!("uid:{}", self.uid))
     }
 }
 

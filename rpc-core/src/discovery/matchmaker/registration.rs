@@ -16,6 +16,11 @@ pub struct Endpoint {
     /// The only host that reaches the address; `None` where every host does. Unix socket and FIFO
     /// addresses mean something on their own host only, so they always carry one.
     pub host: Option<HostId>,
+    /// Who must be found there, in the words of
+    /// [`Identity::is`](crate::transport::Identity::is): the SPIFFE ID or DNS name of the
+    /// certificate at `tls://`, the user at `unix:`. A client sends no byte of a call to anybody
+    /// else. `None` where the transport proves nothing.
+    pub identity: Option<String>,
 }
 
 impl Endpoint {
@@ -24,6 +29,7 @@ impl Endpoint {
         Self {
             address: address.into(),
             host: None,
+            identity: None,
         }
     }
 
@@ -32,7 +38,15 @@ impl Endpoint {
         Self {
             address: address.into(),
             host: Some(host),
+            identity: None,
         }
+    }
+
+    /// The same, where whoever `identity` names must be found; `None` for anybody.
+    #[must_use]
+    pub fn with_identity(mut self, identity: Option<String>) -> Self {
+        self.identity = identity;
+        self
     }
 }
 

@@ -1,0 +1,90 @@
+//! Clients that connect and do not get on with it: half a hello of TLS, a byte a second, nothing.
+
+use std::time::Duration;
+
+use rpc_core::{Channel, Limits, Server};
+use support::certs::{Authority, as_it_is};
+use support::work::{WorkClient, WorkServer, Worker};
+use support::{LIMIT, within};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::pair::{client, server};
+
+/// What a hello of TLS begins with: a record of 512 bytes, of which little follows.
+const HALF_A_HELLO: &[u8] = &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_10_half_a_tls_hello_holds_nobody_up() {
+    const DRIPPERS: usize = 1000;
+    let root = Authority::new("Root");
+    let mut limits = Limits::default();
+    limits.handshake = Duration::from_secs(2);
+    let server = Server::builder()
+        .service(WorkServer::new(Worker::default()))
+        .listen("tls://127.0.0.1:0")
+        .tls(server(&root.server(&["127.0.0.1"], as_it_is)))
+        .limits(limits)
+        .connections_per_peer_max(DRIPPERS + 100)
+        .start()
+        .await
+        .unwrap();
+    let at = server.addresses()[0].replace("tls://", "");
+    let began = Instant::now();
+    let drippers = (0..DRIPPERS).map(|number| {
+        let at = at.clone();
+        tokio::spawn(async move {
+            let mut stream = TcpStream::connect(at).await.unwrap();
+            // A third says nothing, a third half a hello, a third a byte at a time.
+            let dripping = async {
+                if number % 3 == 1 {
+                    stream.write_all(HALF_A_HELLO).await.unwrap();
+                }
+                let mut sent = 0;
+                loop {
+                    let mut scrap = [0; 64];
+                    let pause = Duration::from_millis(200);
+                    match tokio::time::timeout(pause, stream.read(&mut scrap)).await {
+                        Ok(Ok(0) | Err(_)) => return,
+                        Ok(Ok(_)) => {}
+                        Err(_) if number % 3 == 2 && sent < HALF_A_HELLO.len() => {
+                            if stream.write_all(&HALF_A_HELLO[sent..=sent]).await.is_err() {
+                                return;
+                            }
+                            sent += 1;
+                        }
+                        Err(_) => {}
+                    }
+                }
+            };
+            dripping.await;
+            Instant::now()
+        })
+    });
+    let drippers: Vec<_> = drippers.collect();
+
+    // Meanwhile an honest client connects and calls, again and again.
+    let mut slowest = Duration::ZERO;
+    for number in 0..20 {
+        let asked = Instant::now();
+        let connecting = Channel::builder(&server.addresses()[0])
+            .tls(client(&root.pem()))
+            .connect();
+        let channel = within("it connects", LIMIT, connecting).await.unwrap();
+        assert_eq!(WorkClient::new(channel).echo(number).await.unwrap(), number);
+        slowest = slowest.max(asked.elapsed());
+    }
+    println!("the slowest honest connection with its call took {slowest:?}");
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+
+    // All of them are gone when the limit of the handshake is over, and a little for a busy machine.
+    for dripper in drippers {
+        let ended = within("it is hung up on", LIMIT, dripper).await.unwrap();
+        let lasted = ended.duration_since(began);
+        assert!(
+            lasted < Duration::from_secs(10),
+            "one stayed for {lasted:?}"
+        );
+    }
+}
