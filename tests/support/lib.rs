@@ -3,6 +3,8 @@
 
 pub mod certs;
 mod daemon;
+#[cfg(target_os = "linux")]
+pub mod fifo;
 #[cfg(unix)]
 pub mod perils;
 mod process;

@@ -31,6 +31,11 @@ impl TempDir {
         self.path.join(name)
     }
 
+    /// The address of a well-known pipe called `name` in the directory.
+    pub fn fifo(&self, name: &str) -> String {
+        format!("fifo:{}", self.file(name).display())
+    }
+
     /// The address of a Unix socket called `name` in the directory.
     pub fn unix(&self, name: &str) -> String {
         format!("unix:{}", self.file(name).display())

@@ -55,6 +55,8 @@ pub(super) enum Post {
     Respond(CallId, Reply),
     GoAway(Code, String),
     Close(Fault),
+    /// Ends the connection, but only if its handshake is not over.
+    Evict,
 }
 
 /// Where the reply of a call of ours will lie.

@@ -175,6 +175,11 @@ impl Link {
         self.shared().post(Post::Close(Fault::Closed));
     }
 
+    /// Ends the connection unless its handshake is over, as it may be before this is read.
+    pub(crate) fn evict(&self) {
+        self.shared().post(Post::Evict);
+    }
+
     /// Fires when the connection has ended.
     pub(crate) fn closed(&self) -> &Cancellation {
         &self.shared().closed

@@ -60,6 +60,15 @@ impl Ending {
         }
     }
 
+    /// Ends it unless its handshake is over. One that is elsewhere is struck off the silent as soon
+    /// as it has said hello.
+    fn evict(&self) {
+        match self {
+            Self::Link(link) => link.evict(),
+            Self::Elsewhere(cancellation) => cancellation.cancel(),
+        }
+    }
+
     fn go_away(&self) {
         // Who has a client elsewhere looks at `leaving` by himself.
         if let Self::Link(link) = self {
@@ -218,7 +227,7 @@ impl Membership {
         if open.silent.len() > self.connections.handshaking_max {
             let oldest = open.silent.pop_first();
             if let Some(slow) = oldest.and_then(|oldest| open.spoken_to.get(&oldest)) {
-                slow.close();
+                slow.evict();
             }
         }
         open.spoken_to.insert(self.key, ending);

@@ -88,8 +88,9 @@ const QUEUE: usize = 512;
 /// How often a full queue is looked through for clients that have given up.
 const PRUNE: Duration = Duration::from_secs(1);
 
-/// Records without a client before other tasks have their turn; each takes a few microseconds.
-const STRAYS: usize = 64;
+/// Records before other tasks have their turn; each takes some microseconds, and who was taken in
+/// wants to say hello.
+const RECORDS: usize = 16;
 
 /// Opens connections to a well-known pipe.
 pub(super) struct FifoConnector {
@@ -262,6 +263,8 @@ pub(crate) struct FifoListener {
     is_freed: bool,
     /// A record for whose pair there was no descriptor.
     again: Option<Record>,
+    /// How many were looked at.
+    records: usize,
     address: Arc<str>,
     /// Stands last: whoever starts next must find nothing of this server.
     _lock: Lock,
@@ -297,6 +300,7 @@ impl FifoListener {
             queue: VecDeque::new(),
             is_freed: false,
             again: None,
+            records: 0,
             address,
             _lock: lock,
         })
@@ -374,8 +378,11 @@ enum Admission {
 #[async_trait]
 impl Listener for FifoListener {
     async fn accept(&mut self) -> io::Result<Conduit> {
-        let mut strays = 0_usize;
         loop {
+            self.records = self.records.wrapping_add(1);
+            if self.records % RECORDS == 0 {
+                yield_now().await;
+            }
             let admission = match self.again.take() {
                 Some(record) => self.admit(record),
                 None => match self.next().await? {
@@ -386,10 +393,7 @@ impl Listener for FifoListener {
             match admission {
                 Admission::Admitted(conduit) => return Ok(conduit),
                 Admission::Failed(error) => return Err(error),
-                Admission::Waits | Admission::Refused => strays = strays.wrapping_add(1),
-            }
-            if strays % STRAYS == 0 {
-                yield_now().await;
+                Admission::Waits | Admission::Refused => {}
             }
         }
     }

@@ -52,6 +52,8 @@ impl Driver {
                 }
                 Post::GoAway(code, text) => self.proto.go_away(*code, text),
                 Post::Close(fault) => self.proto.close(fault.clone()),
+                Post::Evict if self.has_agreed() => {}
+                Post::Evict => self.proto.close(Fault::Closed),
             }
         }
         posts.clear();

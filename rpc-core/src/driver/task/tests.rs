@@ -10,9 +10,11 @@ use std::sync::Arc;
 
 use super::*;
 use crate::discovery::MatchmakerClient;
+use crate::driver::Link;
 use crate::error::{Code, Error};
-use crate::transport::{Conduit, Connector, Peer};
-use crate::{Channel, Limits};
+use crate::proto::Opening;
+use crate::transport::{Address, Conduit, ConnectOptions, Connector, Peer};
+use crate::{Channel, CodecId, Limits, Server};
 
 /// A peer that says nothing and takes nothing; it counts how often it was offered something.
 struct Mute(Arc<AtomicUsize>);
@@ -154,4 +156,50 @@ async fn a_transport_is_flushed_to_the_end_and_its_words_are_passed_on() {
         error.to_string().contains("the transport says why"),
         "{error}"
     );
+}
+
+#[crate::service]
+trait Nothing {
+    async fn nothing(&self);
+}
+
+struct Void;
+
+impl Nothing for Void {
+    async fn nothing(&self) {}
+}
+
+/// A server that has too many in their handshake ends the oldest, which may just have agreed: then
+/// its calls run, and it stays.
+#[tokio::test]
+async fn who_has_agreed_is_not_evicted() {
+    let limits = Arc::new(Limits::default());
+    let opening = Arc::new(Opening {
+        codecs: vec![CodecId::BINCODE.to_wire()],
+        expected: None,
+        credentials: bytes::Bytes::new(),
+        instance: [0; 16],
+        refuse: None,
+    });
+    let dial = async |connector: Box<dyn Connector>| {
+        let conduit = connector.connect().await.unwrap();
+        let (link, driver) = Link::client(conduit, Arc::clone(&limits), Arc::clone(&opening), None);
+        tokio::spawn(driver);
+        link
+    };
+    let silent = dial(Box::new(ToMute(Arc::default()))).await;
+    silent.evict();
+    assert!(silent.established().await.is_err());
+
+    let builder = Server::builder().service(NothingServer::new(Void));
+    let _server = builder.listen("memory:evicts").start().await.unwrap();
+    let address: Address = "memory:evicts".parse().unwrap();
+    let agreed = dial(address.connector(&ConnectOptions::new()).unwrap()).await;
+    agreed.established().await.unwrap();
+    agreed.evict();
+    // On one thread: the task is done with it when this one goes on.
+    tokio::task::yield_now().await;
+    assert_eq!(agreed.fault(), None);
+    agreed.close();
+    agreed.closed().cancelled().await;
 }
