@@ -8,6 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use fastrand::Rng;
 use rustix::fs::OFlags;
 use support::fifo::{self, make_pipe, open_pipe, pair, record};
 
@@ -22,6 +23,15 @@ const NONCE: [u8; 16] = [3; 16];
 /// Pairs that the server is told of, again and again.
 const PAIRS: u8 = 4;
 
+fn random() -> Rng {
+    let seed = std::env::var("SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("SEED={seed}");
+    Rng::with_seed(seed)
+}
+
 /// Two names that are no pipes of a client: a pipe that belongs to somebody else, and a file.
 struct Victims {
     pipe: std::path::PathBuf,
@@ -32,10 +42,10 @@ struct Victims {
 const ENDS: usize = 32;
 
 /// Puts something else at `name`, in one step. What it opened of it, if it is the pipe of a client.
-fn swap(name: &Path, spare: &Path, victims: &Victims, number: usize) -> Vec<OwnedFd> {
+fn swap(name: &Path, spare: &Path, victims: &Victims, random: &mut Rng) -> Vec<OwnedFd> {
     let _ = fs::remove_file(spare);
     let mut ends = Vec::new();
-    match number % 5 {
+    match random.u8(..7) {
         0 => symlink(&victims.pipe, spare).unwrap(),
         1 => fs::hard_link(&victims.pipe, spare).unwrap(),
         2 => fs::hard_link(&victims.file, spare).unwrap(),
@@ -49,7 +59,7 @@ fn swap(name: &Path, spare: &Path, victims: &Victims, number: usize) -> Vec<Owne
             }
         }
     }
-    if number % 7 == 0 {
+    if random.u8(..7) == 0 {
         let _ = fs::remove_file(name);
     }
     fs::rename(spare, name).unwrap();
@@ -70,6 +80,7 @@ async fn row_43_of_a_hundred_thousand_swaps_none_is_opened() {
     make_pipe(&victims.pipe).unwrap();
     fs::write(&victims.file, "precious").unwrap();
     let victim = open_pipe(&victims.pipe, OFlags::RDWR).unwrap();
+    let mut random = random();
     let over = AtomicBool::new(false);
     let (told, connected) = std::thread::scope(|scope| {
         let teller = scope.spawn(|| {
@@ -91,7 +102,7 @@ async fn row_43_of_a_hundred_thousand_swaps_none_is_opened() {
         for number in 0..SWAPS {
             let (up, down) = pair(&path, [(number / 2 % usize::from(PAIRS)) as u8; 16]);
             let name = if number % 2 == 0 { up } else { down };
-            kept.push_back(swap(&name, &spare, &victims, number / 8));
+            kept.push_back(swap(&name, &spare, &victims, &mut random));
             if kept.len() > ENDS {
                 let ends = kept.pop_front().unwrap_or_default();
                 // A nonce on a pipe down is a connection.
@@ -180,12 +191,7 @@ async fn row_42_a_path_instead_of_an_id() {
     ] {
         rustix::io::write(&well_known, &record(id, [1; 16])).unwrap();
     }
-    let seed = std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
-    println!("SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = random();
     for _ in 0..10_000 {
         let mut id = [0; 16];
         random.fill(&mut id);
