@@ -183,12 +183,7 @@ impl Directory {
             }
         };
         let stat = fstat(&pipe)?;
-        // Looked at by its name once more: a pipe of somebody else that had this name besides its own
-        // has one name again as soon as this one is removed.
-        let named = statat(self, name(id, way), AtFlags::SYMLINK_NOFOLLOW)?;
-        let is_same = (named.st_dev, named.st_ino) == (stat.st_dev, stat.st_ino);
-        let swapped = (!is_same).then_some("it was swapped for another while it was opened");
-        match swapped.or_else(|| self.access.objection(&named)) {
+        match self.access.objection(&stat) {
             None => Ok((pipe, (stat.st_uid, stat.st_gid))),
             Some(text) => Err(io::Error::new(io::ErrorKind::PermissionDenied, text)),
         }

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use rustix::fs::fstat;
 use rustix::io::Errno;
 
 use super::directory::{Directory, End, Way};
@@ -39,8 +40,22 @@ impl Pair {
             directory.remove(&record.id);
         }
         let pair = opened?;
+        pair.check_nameless()?;
         pair.greet(&record.nonce)?;
         Ok(pair)
+    }
+
+    /// Checks that both pipes lost their last name. Another's pipe that was linked to a client's name
+    /// keeps its own, whatever is swapped when; how many names there were before proves nothing,
+    /// because a link that is just being replaced is found and not counted.
+    fn check_nameless(&self) -> io::Result<()> {
+        for pipe in [&self.down, &self.up] {
+            if fstat(pipe)?.st_nlink != 0 {
+                let text = "a pipe has another name besides";
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+            }
+        }
+        Ok(())
     }
 
     fn open_ends(directory: &Directory, id: &Id) -> io::Result<Self> {
