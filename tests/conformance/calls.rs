@@ -59,7 +59,9 @@ pub(crate) async fn a_thousand_calls_in_flight(site: Site) {
     }
     // The connection takes 256 at a time; the rest waits at the client.
     eventually("256 handlers run", || log.begun() == 256).await;
-    assert_eq!(server.calls(), 256);
+    if site.counts_calls() {
+        assert_eq!(server.calls(), 256);
+    }
     for i in 0..1000 {
         log.open(i % GATES);
     }

@@ -5,12 +5,20 @@
 //! and knows nothing of what the bytes travel over, except where the transport vouches for who the
 //! peer is. What the nature of a transport or a pattern forbids stands in [`SKIPPED`] with the
 //! reason, and is printed.
+//!
+//! The servers of the forking pattern have this very program as their subservers: each runs the
+//! same case alone, up to where it starts the server, and notes what its handlers do in the
+//! [`book`] of the test.
 #![allow(missing_docs, unused_qualifications)]
 
+#[cfg(target_os = "linux")]
+mod book;
 mod callbacks;
 mod calls;
 mod codec;
 mod context;
+#[cfg(target_os = "linux")]
+mod elsewhere;
 mod ending;
 mod failures;
 mod forms;
@@ -24,7 +32,7 @@ macro_rules! transports {
     ($($name:ident => $transport:ident,)+) => {
         $(mod $name {
             use super::site::{Site, Transport};
-            every_case! { Site::new(Transport::$transport) }
+            every_case! { |case| Site::new(Transport::$transport, case) }
         })+
     };
 }
@@ -33,7 +41,7 @@ macro_rules! patterns {
     ($($name:ident => $pattern:ident over $transport:ident,)+) => {
         $(mod $name {
             use super::site::{Pattern, Site, Transport};
-            every_case! { Site::new(Transport::$transport).with(Pattern::$pattern) }
+            every_case! { |case| Site::new(Transport::$transport, case).with(Pattern::$pattern) }
         })+
     };
 }
@@ -43,7 +51,11 @@ macro_rules! cases {
         $($(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                let site = $site;
+                let (_, case) = concat!(module_path!(), "::", stringify!($case))
+                    .split_once("::")
+                    .unwrap_or_default();
+                let site: fn(&str) -> Site = $site;
+                let site = site(case);
                 if !super::is_skipped(&site, stringify!($case)) {
                     super::$file::$case(site).await;
                 }
@@ -135,6 +147,13 @@ patterns! {
     iterative_over_unix => Iterative over UnixPath,
     iterative_over_fifo => Iterative over Fifo,
     iterative_over_memory => Iterative over Memory,
+}
+
+#[cfg(target_os = "linux")]
+patterns! {
+    forking_over_tcp => Forking over Tcp,
+    forking_over_unix => Forking over UnixPath,
+    forking_over_abstract => Forking over UnixAbstract,
 }
 
 /// What cannot be asked of a pattern, and why.

@@ -1,6 +1,7 @@
 //! The services under test, and what their handlers leave behind for a test to look at.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -8,6 +9,9 @@ use std::time::Duration;
 use rpc_core::{Code, Context, service};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+
+#[cfg(target_os = "linux")]
+use super::book::Book;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Point {
@@ -160,6 +164,9 @@ pub(crate) struct Log {
     pub(crate) gone: AtomicU32,
     /// What [`Work::pass_gate`] waits for: the gate with the number of its argument.
     gates: [Semaphore; GATES],
+    /// Where all that is really noted, in a process that serves for a test in another one.
+    #[cfg(target_os = "linux")]
+    book: Option<Book>,
 }
 
 /// Gates of one server.
@@ -180,9 +187,29 @@ impl Log {
     }
 
     fn begin(self: &Arc<Self>) -> Presence {
+        #[cfg(target_os = "linux")]
+        if let Some(book) = &self.book {
+            book.begin();
+        }
         self.begun.fetch_add(1, Ordering::SeqCst);
         Presence(Arc::clone(self))
     }
+
+    /// Waits at a gate until it is opened for one.
+    pub(crate) async fn pass(&self, gate: usize) {
+        #[cfg(target_os = "linux")]
+        if let Some(book) = &self.book {
+            return book.pass(gate).await;
+        }
+        if let Ok(permit) = self.gates[gate].acquire().await {
+            permit.forget();
+        }
+    }
+}
+
+thread_local! {
+    /// The log of the worker that was made last, for a site that has it served elsewhere.
+    pub(crate) static LATEST: RefCell<Option<Arc<Log>>> = const { RefCell::new(None) };
 }
 
 /// Lives as long as a handler does.
@@ -190,6 +217,10 @@ struct Presence(Arc<Log>);
 
 impl Drop for Presence {
     fn drop(&mut self) {
+        #[cfg(target_os = "linux")]
+        if let Some(book) = &self.0.book {
+            book.gone();
+        }
         self.0.gone.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -205,7 +236,10 @@ impl Worker {
             begun: AtomicU32::new(0),
             gone: AtomicU32::new(0),
             gates: std::array::from_fn(|_| Semaphore::new(0)),
+            #[cfg(target_os = "linux")]
+            book: Book::of_this_process(),
         });
+        LATEST.set(Some(Arc::clone(&log)));
         let worker = Self {
             log: Arc::clone(&log),
             next: None,
@@ -228,9 +262,7 @@ impl Work for Worker {
     }
     async fn pass_gate(&self, gate: usize) -> usize {
         let _presence = self.log.begin();
-        if let Ok(permit) = self.log.gates[gate].acquire().await {
-            permit.forget();
-        }
+        self.log.pass(gate).await;
         gate
     }
     async fn hang(&self) {

@@ -6,12 +6,16 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+#[cfg(target_os = "linux")]
+use rpc_core::server::Forking;
 use rpc_core::server::Iterative;
 use rpc_core::transport::{Conduit, Connector, Listener, Peer};
 use rpc_core::{Channel, ChannelBuilder, ClientTls, Code, Error, Server, ServerBuilder, ServerTls};
 use support::certs::{Authority, as_it_is};
 use tokio::sync::mpsc;
 
+#[cfg(target_os = "linux")]
+use super::elsewhere;
 use super::service::{FormsServer, Log, Mirror, WorkClient, WorkServer, Worker};
 
 /// The transports that this version has.
@@ -32,12 +36,17 @@ pub(crate) enum Transport {
 pub(crate) enum Pattern {
     Concurrent,
     Iterative,
+    /// With this very program as its subservers: each runs the same case up to the server.
+    #[cfg(target_os = "linux")]
+    Forking,
 }
 
 /// One place, of its own for each test.
 pub(crate) struct Site {
     transport: Transport,
     pattern: Pattern,
+    /// The test that it is for, and which of its sites: the same in a process that serves for it.
+    case: String,
     name: String,
     /// Where the first server listened; the next one at this site listens there again.
     address: Mutex<Option<String>>,
@@ -45,12 +54,13 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    pub(crate) fn new(transport: Transport) -> Self {
+    pub(crate) fn new(transport: Transport, case: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Self {
             transport,
             pattern: Pattern::Concurrent,
+            case: case.to_owned(),
             name: format!("conformance-{}-{number}", std::process::id()),
             address: Mutex::default(),
             custom: Arc::default(),
@@ -65,7 +75,7 @@ impl Site {
 
     /// Another place of the same kind.
     pub(crate) fn another(&self) -> Self {
-        Self::new(self.transport).with(self.pattern)
+        Self::new(self.transport, &format!("{}{ANOTHER}", self.case)).with(self.pattern)
     }
 
     pub(crate) fn pattern(&self) -> Pattern {
@@ -76,12 +86,22 @@ impl Site {
         self.transport
     }
 
+    /// Whether the server knows how many calls run.
+    pub(crate) fn counts_calls(&self) -> bool {
+        matches!(self.pattern, Pattern::Concurrent | Pattern::Iterative)
+    }
+
     /// Starts what was built, at this place.
     pub(crate) async fn start(&self, builder: ServerBuilder) -> Server {
         let before = self.address();
         let builder = match self.pattern {
             Pattern::Concurrent => builder,
             Pattern::Iterative => builder.pattern(Iterative::new()),
+            #[cfg(target_os = "linux")]
+            Pattern::Forking => {
+                let pattern = Forking::new().command(elsewhere::same_case(&self.case));
+                builder.pattern(pattern.subservers_max(SUBSERVERS_MAX))
+            }
         };
         let builder = match self.transport {
             Transport::Custom => builder.listen_on(self.custom.listener()),
@@ -92,6 +112,8 @@ impl Site {
         };
         let server = builder.start().await.expect("the server starts");
         let address = server.addresses().first().cloned();
+        #[cfg(target_os = "linux")]
+        let address = elsewhere::meet(&self.case, address);
         *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
         server
     }
@@ -160,6 +182,13 @@ static CERTIFICATES: LazyLock<Certificates> = LazyLock::new(|| {
     };
     both().expect("the certificates are good")
 });
+
+/// Marks further sites of one case.
+pub(super) const ANOTHER: char = '+';
+
+/// More than the clients of any case.
+#[cfg(target_os = "linux")]
+const SUBSERVERS_MAX: usize = 256;
 
 /// Checks until it holds; the time is far more than it takes.
 pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
