@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 /// - **Killing.** [`kill`](Self::kill) reaches this child or nobody: its number cannot have been
 ///   given to another process, because only this value reaps it.
 /// - **No zombie.** Dropping the value kills the child and reaps it in the background, with or
-///   without a runtime; [`end`](Self::end) does the same after a time of grace.
+///   without a runtime; [`with_grace`](Self::with_grace) gives it time to end by itself first.
 ///
 /// The program that embeds this must not ignore SIGCHLD and must not wait for children that are not
 /// its own (`waitpid(-1)`): the status of a child could not be known then.
@@ -112,10 +112,11 @@ impl Child {
         self.started.kill()
     }
 
-    /// Lets go of it: within `grace` it may end by itself, then it is killed. Reaps it in the
-    /// background, on a thread, because the caller and its runtime may be gone by then.
-    pub(crate) fn end(mut self, grace: Duration) {
+    /// The same child, which after the drop may end by itself within `grace`, until it is killed.
+    /// The wait is on a thread, because whoever drops it and its runtime may be gone by then.
+    pub(crate) fn with_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
     }
 }
 

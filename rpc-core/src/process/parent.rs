@@ -3,6 +3,7 @@
 
 use std::io;
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 
@@ -54,6 +55,22 @@ impl Parent {
         Ok(Some(Self { pid }))
     }
 
+    /// The parent, whoever it is; `None` if it cannot be seen from here, as from another PID
+    /// namespace.
+    ///
+    /// # Errors
+    /// As [`named`](Self::named).
+    pub(crate) fn whoever() -> io::Result<Option<Self>> {
+        // It may be replaced at any time: then the next one is asked for.
+        while let Some(pid) = getppid() {
+            let parent = Self::open(pid)?;
+            if parent.is_some() {
+                return Ok(parent);
+            }
+        }
+        Ok(None)
+    }
+
     /// From now on this process ends with its parent, at once and as if killed: whatever its threads
     /// are doing, and without running what they left for their end. The watch is a thread of its
     /// own, so it does not matter whether a runtime gets its turn.
@@ -61,11 +78,20 @@ impl Parent {
     /// # Errors
     /// The system's, if no thread is left.
     pub(crate) fn share_its_end(self) -> io::Result<()> {
+        self.outlive_it_by(Duration::ZERO)
+    }
+
+    /// As [`share_its_end`](Self::share_its_end), but the process gets `grace` to end by itself.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn outlive_it_by(self, grace: Duration) -> io::Result<()> {
         thread::Builder::new()
             .name("rpc-parent".to_owned())
             .stack_size(STACK)
             .spawn(move || {
                 self.block();
+                thread::sleep(grace);
                 tracing::info!(parent = %self.pid, "the parent is gone: ending");
                 // Nothing is known to make this fail; `abort` says the same with more noise.
                 let _ = kill_process(getpid(), Signal::KILL);
@@ -93,7 +119,7 @@ impl Parent {
 }
 
 /// How often the parent is looked at where the kernel does not tell.
-const TICK: std::time::Duration = std::time::Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(100);
 
 /// What a thread needs that waits and then says one line to the log, with room for what listens there.
 const STACK: usize = 256 * 1024;

@@ -101,11 +101,12 @@ async fn grace_is_granted_and_is_not_without_end() {
     let mut command = sh(r#"read line; printf done > "$0""#);
     command.arg(&note).stdin(Stdio::piped());
     let polite = Child::spawn(&mut command, Group::Shared).unwrap();
-    let deaf = spawn("exec sleep 1000");
+    let polite = polite.with_grace(SOON);
+    let deaf = spawn("exec sleep 1000").with_grace(Duration::from_millis(50));
     let ids = [polite.id(), deaf.id()];
     drop(polite.stdin());
-    polite.end(SOON);
-    deaf.end(Duration::from_millis(50));
+    drop(polite);
+    drop(deaf);
     for id in ids {
         assert!(is_gone(id), "{id} is left");
     }
