@@ -57,6 +57,18 @@
 //! found by its name, through `CalculatorClient::discover()` and a matchmaker; [`discovery`] has
 //! both sides.
 //!
+//! # Children
+//!
+//! A program can be started and spoken to over its standard input and output, as plug-in systems do:
+//! [`CalculatorClient::spawn(command)`](Client::spawn) or an `exec:` address on one side,
+//! [`serve_stdio`] on the other. The two end together, whichever ends first.
+//!
+//! Who embeds this crate into a program of another language must have the program ignore SIGPIPE
+//! before it speaks over pipes (`exec:`, `pipe:`, `fifo:`), as Rust programs do from the start: a
+//! write to a pipe whose reader is gone ends the process otherwise, and unlike for sockets no flag
+//! of the write prevents it. And it must leave SIGCHLD at its default, neither ignored nor answered
+//! by a `waitpid` for any child, or how a child ended cannot be told.
+//!
 //! # What holds for every call
 //!
 //! - It runs at most once, unless its method is marked `#[rpc(idempotent)]`. A failed call says
@@ -127,11 +139,11 @@ pub mod private;
 pub use client::{Call, Channel, TryCall};
 pub use codec::CodecId;
 pub use context::{Context, Scope};
-pub use discovery::ChannelBuilder;
+pub use discovery::{ChannelBuilder, Client};
 pub use error::{CallError, Code, Error, Executed};
 pub use limits::Limits;
 pub use rpc_macros::service;
-pub use server::{Server, ServerBuilder, serve, subserver_init};
+pub use server::{Server, ServerBuilder, serve, serve_stdio, subserver_init};
 pub use service::{Descriptor, Method, MethodId, Request, Service};
 pub use transport::{Address, IntoAddress};
 #[cfg(feature = "_tls")]

@@ -67,7 +67,14 @@ pub(crate) async fn a_handler_sees_its_peer(site: Site) {
             assert!(address.starts_with("tls://127.0.0.1:"), "{address}");
             assert_eq!((uid, pid), (None, None));
         }
-        Transport::Custom => {
+        Transport::Exec => {
+            assert!(
+                address.starts_with("unix:"),
+                "the child is called {address}"
+            );
+            assert_ne!(pid, Some(std::process::id()), "the child calls");
+        }
+        Transport::Custom | Transport::Pipe => {
             assert_eq!((address.as_str(), uid, pid), ("custom:client", None, None));
         }
         Transport::Fifo => {

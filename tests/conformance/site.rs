@@ -9,8 +9,9 @@ use async_trait::async_trait;
 #[cfg(target_os = "linux")]
 use rpc_core::server::Forking;
 use rpc_core::server::Iterative;
-use rpc_core::transport::{Conduit, Connector, Listener, Peer};
+use rpc_core::transport::{Conduit, Connector, Listener, Peer, Restart};
 use rpc_core::{Channel, ChannelBuilder, ClientTls, Code, Error, Server, ServerBuilder, ServerTls};
+use rustix::pipe::{PipeFlags, pipe_with};
 use support::certs::{Authority, as_it_is};
 use tokio::sync::mpsc;
 
@@ -27,6 +28,11 @@ pub(crate) enum Transport {
     UnixAbstract,
     Fifo,
     Memory,
+    /// Two unnamed pipes for each connection, as `pipe:` has them. Both ends are in this process, so
+    /// that a test sees what its handlers leave.
+    Pipe,
+    /// A child for each connection, which passes all on to the server in this process.
+    Exec,
     /// Not one of the crate's: the one in this file.
     Custom,
 }
@@ -63,7 +69,7 @@ impl Site {
             case: case.to_owned(),
             name: format!("conformance-{}-{number}", std::process::id()),
             address: Mutex::default(),
-            custom: Arc::default(),
+            custom: Arc::new(Exchange::new(transport)),
         }
     }
 
@@ -104,7 +110,7 @@ impl Site {
             }
         };
         let builder = match self.transport {
-            Transport::Custom => builder.listen_on(self.custom.listener()),
+            Transport::Custom | Transport::Pipe => builder.listen_on(self.custom.listener()),
             Transport::Tls => builder
                 .listen(before.unwrap_or_else(|| self.wish()))
                 .tls(CERTIFICATES.server.clone()),
@@ -129,7 +135,14 @@ impl Site {
 
     pub(crate) fn channel(&self) -> ChannelBuilder {
         match self.transport {
-            Transport::Custom => Channel::builder_over(CustomConnector(Arc::clone(&self.custom))),
+            Transport::Custom | Transport::Pipe => {
+                Channel::builder_over(CustomConnector(Arc::clone(&self.custom)))
+            }
+            Transport::Exec => {
+                let relay = env!("CARGO_BIN_EXE_test-plugin");
+                let address = format!("exec:'{relay}' relay '{}'", self.socket());
+                Channel::builder(address).restart(Restart::always().attempts(u32::MAX))
+            }
             Transport::Tls => Channel::builder(self.address().unwrap_or_else(|| self.wish()))
                 .tls(CERTIFICATES.client.clone()),
             _ => Channel::builder(self.address().unwrap_or_else(|| self.wish())),
@@ -145,19 +158,21 @@ impl Site {
         address.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn socket(&self) -> String {
+        format!("{}/{}.sock", std::env::temp_dir().display(), self.name)
+    }
+
     fn wish(&self) -> String {
         let name = &self.name;
         match self.transport {
             // Port 1 of the loopback device has no listener; a server asks for a free port.
             Transport::Tcp => "tcp://127.0.0.1:0".into(),
             Transport::Tls => "tls://127.0.0.1:0".into(),
-            Transport::UnixPath => {
-                format!("unix:{}/{name}.sock", std::env::temp_dir().display())
-            }
+            Transport::UnixPath | Transport::Exec => format!("unix:{}", self.socket()),
             Transport::UnixAbstract => format!("unix:@{name}"),
             Transport::Fifo => format!("fifo:{}/{name}.wkp", std::env::temp_dir().display()),
             Transport::Memory => format!("memory:{name}"),
-            Transport::Custom => "custom".into(),
+            Transport::Custom | Transport::Pipe => "custom".into(),
         }
     }
 }
@@ -202,9 +217,9 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// Where the ends of the custom transport meet.
-#[derive(Default)]
 pub(crate) struct Exchange {
     listener: Mutex<Option<mpsc::Sender<Conduit>>>,
+    wire: fn() -> (Conduit, Conduit),
 }
 
 impl Exchange {
@@ -213,6 +228,37 @@ impl Exchange {
 
     /// Connections that wait to be accepted, as many as of a socket.
     const BACKLOG: usize = 128;
+
+    fn new(transport: Transport) -> Self {
+        Self {
+            listener: Mutex::default(),
+            wire: match transport {
+                Transport::Pipe => Self::pipes,
+                _ => Self::duplex,
+            },
+        }
+    }
+
+    fn duplex() -> (Conduit, Conduit) {
+        let (ours, theirs) = tokio::io::duplex(Self::BUFFER);
+        let (client, server) = Self::peers();
+        (Conduit::new(ours, server), Conduit::new(theirs, client))
+    }
+
+    fn pipes() -> (Conduit, Conduit) {
+        let flags = PipeFlags::CLOEXEC;
+        let (down, to_client) = pipe_with(flags).expect("a pipe");
+        let (up, to_server) = pipe_with(flags).expect("a pipe");
+        let (client, server) = Self::peers();
+        (
+            Conduit::over_pipes(down, to_server, server).expect("two pipes"),
+            Conduit::over_pipes(up, to_client, client).expect("two pipes"),
+        )
+    }
+
+    fn peers() -> (Peer, Peer) {
+        (Peer::new("custom:client"), Peer::new("custom:server"))
+    }
 
     fn listener(&self) -> CustomListener {
         let (sender, incoming) = mpsc::channel(Self::BACKLOG);
@@ -227,13 +273,12 @@ struct CustomConnector(Arc<Exchange>);
 impl Connector for CustomConnector {
     async fn connect(&self) -> Result<Conduit, Error> {
         let refused = || Error::new(Code::Refused, "nobody listens");
-        let (ours, theirs) = tokio::io::duplex(Exchange::BUFFER);
+        let (ours, theirs) = (self.0.wire)();
         let listener = self.0.listener.lock();
         let listener = listener.unwrap_or_else(PoisonError::into_inner);
         let sender = listener.as_ref().ok_or_else(refused)?;
-        let accepted = Conduit::new(theirs, Peer::new("custom:client"));
-        sender.try_send(accepted).map_err(|_| refused())?;
-        Ok(Conduit::new(ours, Peer::new("custom:server")))
+        sender.try_send(theirs).map_err(|_| refused())?;
+        Ok(ours)
     }
 
     fn address(&self) -> &str {

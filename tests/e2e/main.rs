@@ -4,6 +4,7 @@
 mod attempts;
 mod calculator;
 mod cancel;
+mod child;
 mod clear;
 mod daemon;
 mod discover;
@@ -14,6 +15,7 @@ mod kill;
 mod load;
 #[cfg(target_os = "linux")]
 mod neighbours;
+mod pipes;
 mod program;
 mod restart;
 mod runtime;

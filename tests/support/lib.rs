@@ -7,6 +7,7 @@ mod daemon;
 pub mod fifo;
 #[cfg(unix)]
 pub mod perils;
+pub mod plugin;
 mod process;
 mod temp;
 mod wait;

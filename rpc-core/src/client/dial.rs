@@ -276,6 +276,12 @@ impl Target for Dialer {
                 if let Some(link) = state.live() {
                     return Ok(link);
                 }
+                // While a dial is under way, it is the last one that may succeed.
+                if state.dialling.is_none() {
+                    if let Some(error) = dialer.inner.connector.spent() {
+                        return Err(error);
+                    }
+                }
                 if let Some((error, until)) = &state.backoff {
                     let wait = until.saturating_duration_since(now());
                     if wait > Self::PATIENCE {

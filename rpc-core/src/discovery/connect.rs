@@ -1,6 +1,7 @@
 //! From an address to a channel: the one place that knows both places and names.
 
 use std::fmt;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::server::{Router, ServerBuilder};
 use crate::service::{Descriptor, Service};
 #[cfg(feature = "_tls")]
 use crate::transport::ClientTls;
-use crate::transport::{Address, Connector, IntoAddress};
+use crate::transport::{self, Address, Connector, IntoAddress, Restart};
 
 /// Builds a [`Channel`]. What is wrong with an address comes out at the end, so that the builder
 /// reads as one sentence.
@@ -36,6 +37,7 @@ pub struct ChannelBuilder {
 enum Place {
     Address(Result<Address, Error>),
     Connector(Box<dyn Connector>),
+    Child(Box<Command>),
 }
 
 impl Channel {
@@ -48,6 +50,14 @@ impl Channel {
     /// As [`builder`](Self::builder), over a transport of your own.
     pub fn builder_over(connector: impl Connector) -> ChannelBuilder {
         ChannelBuilder::new(Place::Connector(Box::new(connector)))
+    }
+
+    /// As [`builder`](Self::builder), to a child process that `command` starts and that serves its
+    /// standard input and output, as one does that calls [`serve_stdio`](crate::serve_stdio). These
+    /// two are pipes, whatever the command says of them; everything else is as it says, the standard
+    /// error too.
+    pub fn builder_for(command: Command) -> ChannelBuilder {
+        ChannelBuilder::new(Place::Child(Box::new(command)))
     }
 
     /// Dials `address` with the defaults of [`builder`](Self::builder).
@@ -156,6 +166,20 @@ impl ChannelBuilder {
         self
     }
 
+    /// Whether a child (`exec:`, or [`Channel::builder_for`]) that has ended is started again when a
+    /// call needs it. By default it is not.
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.options.connect = self.options.connect.restart(restart);
+        self
+    }
+
+    /// How long a child may take to end by itself once the last clone of the channel is dropped,
+    /// which closes its standard input; then it is killed. 2 s by default.
+    pub fn exit_grace(mut self, grace: Duration) -> Self {
+        self.options.connect = self.options.connect.exit_grace(grace);
+        self
+    }
+
     /// Dials now. For a name: asks the matchmaker, and connects to one instance.
     ///
     /// For an address the peer's answer to the handshake is not waited for: the first calls travel
@@ -198,6 +222,12 @@ impl ChannelBuilder {
         let options = Arc::new(options);
         let address = match self.place {
             Place::Connector(connector) => {
+                let connector = options.connect.guard(connector)?;
+                let dialer = Dialer::new(connector, Arc::clone(&options), None);
+                return Ok(Channel::new(dialer, options).allowing(self.deadline));
+            }
+            Place::Child(command) => {
+                let connector = transport::to_child(*command, &options.connect)?;
                 let connector = options.connect.guard(connector)?;
                 let dialer = Dialer::new(connector, Arc::clone(&options), None);
                 return Ok(Channel::new(dialer, options).allowing(self.deadline));
@@ -252,6 +282,7 @@ impl fmt::Debug for ChannelBuilder {
         match &self.place {
             Place::Address(address) => debug.field("address", address),
             Place::Connector(connector) => debug.field("address", &connector.address()),
+            Place::Child(command) => debug.field("command", command),
         };
         debug.finish_non_exhaustive()
     }

@@ -6,6 +6,7 @@
 //! call to something it already knows.
 
 mod balance;
+mod client;
 mod connect;
 mod daemon;
 mod endpoint;
@@ -15,5 +16,6 @@ mod member;
 mod registrar;
 mod resolver;
 
+pub use client::Client;
 pub use connect::ChannelBuilder;
 pub use matchmaker::MatchmakerClient;

@@ -18,6 +18,10 @@ use crate::proto::{Call, Connection, Fault, Opening};
 use crate::transport::{Conduit, Peer};
 use crate::wire::Reply;
 
+/// What transports tell a connection from noise by.
+#[cfg(unix)]
+const _: () = assert!(crate::wire::MAGIC[0] == crate::transport::FIRST_BYTE);
+
 /// A handle to an open connection. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Link(Arc<Handle>);

@@ -12,6 +12,7 @@ mod dispatch;
 mod pattern;
 mod reception;
 mod router;
+mod stdio;
 #[cfg(target_os = "linux")]
 mod subserver;
 
@@ -19,6 +20,7 @@ pub use builder::ServerBuilder;
 pub(crate) use companion::{Companion, Offering, Place, RegistrationWish};
 pub use pattern::{Concurrent, Forking, Iterative, Pattern};
 pub(crate) use router::Router;
+pub use stdio::serve_stdio;
 
 use std::fmt;
 use std::sync::Arc;

@@ -19,6 +19,7 @@ mod host;
 mod parse;
 #[cfg(test)]
 mod tests;
+pub(super) mod words;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -51,7 +52,7 @@ pub const UNIX_PATH_MAX: usize = if cfg!(any(target_os = "linux", target_os = "a
 /// | `unix:@name` | a Unix socket in Linux's abstract name space, without a file |
 /// | `fifo:/path` | a well-known named pipe |
 /// | `pipe:` | the descriptors that this process inherited |
-/// | `exec:program args` | a child process, over its standard input and output |
+/// | `exec:program args` | a child process, over its standard input and output; no shell |
 /// | `memory:name` | this process |
 /// | `mm:Service` | what the default matchmaker knows under this name |
 /// | `mm://host:port/Service` | what the matchmaker there knows under this name |
@@ -92,7 +93,10 @@ pub enum Address {
     /// `exec:program args`
     #[non_exhaustive]
     Exec {
-        /// The raw text after the scheme.
+        /// The program and its arguments, parted by spaces, as they were written. No shell reads
+        /// them: of its signs only quotes and the backslash mean something. Within `'` and `'` all
+        /// is itself; within `"` and `"` too, but for `\"` and `\\`; elsewhere a backslash makes
+        /// the next character an ordinary one. A program without a slash is looked up in `PATH`.
         command: String,
     },
     /// `memory:name`

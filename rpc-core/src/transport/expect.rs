@@ -52,6 +52,10 @@ impl Connector for ExpectingConnector {
     fn awaits_answer(&self) -> bool {
         self.inner.awaits_answer()
     }
+
+    fn spent(&self) -> Option<Error> {
+        self.inner.spent()
+    }
 }
 
 /// The peer is who it is, and not whom the calls are for.

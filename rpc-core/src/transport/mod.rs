@@ -9,8 +9,10 @@
 mod accept;
 mod address;
 mod clear;
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 mod duplex;
+#[cfg(unix)]
+mod exec;
 mod expect;
 #[cfg(target_os = "linux")]
 mod fifo;
@@ -20,6 +22,9 @@ mod identity;
 mod memory;
 mod options;
 mod peer;
+#[cfg(unix)]
+pub(crate) mod pipe;
+mod restart;
 mod tcp;
 #[cfg(feature = "_tls")]
 mod tls;
@@ -42,6 +47,7 @@ pub use address::{Address, HostPort, IntoAddress, UNIX_PATH_MAX};
 pub use identity::{Certificate, Identity};
 pub use options::{ConnectOptions, ListenOptions};
 pub use peer::Peer;
+pub use restart::Restart;
 #[cfg(feature = "_tls")]
 pub use tls::{ClientTls, ServerTls};
 
@@ -130,7 +136,36 @@ pub trait Connector: Send + Sync + 'static {
     fn awaits_answer(&self) -> bool {
         false
     }
+
+    /// Why it never will connect again, if that is so: calls then fail at once, without a wait for
+    /// another attempt. By default there is always another attempt.
+    fn spent(&self) -> Option<Error> {
+        None
+    }
 }
+
+/// A connector to the child that `command` starts, as `exec:` has it.
+///
+/// # Errors
+/// [`Code::InvalidAddress`] where this version cannot do that.
+pub(crate) fn to_child(
+    command: std::process::Command,
+    options: &ConnectOptions,
+) -> Result<Box<dyn Connector>, Error> {
+    #[cfg(unix)]
+    return Ok(Box::new(exec::ExecConnector::new(command, options)));
+    #[cfg(not(unix))]
+    {
+        let _ = options;
+        let program = command.get_program().to_string_lossy().into_owned();
+        Err(Address::Exec { command: program }.unsupported("connect to"))
+    }
+}
+
+/// The first byte of a connection of this framework. It stands in no text, UTF-8 or otherwise, so
+/// what a program prints before it speaks is told from what it says.
+#[cfg(unix)]
+pub(crate) const FIRST_BYTE: u8 = 0xf8;
 
 /// The serving side of a transport: hands out the connections that clients open.
 #[async_trait]
@@ -201,6 +236,12 @@ impl Address {
             }
             #[cfg(target_os = "linux")]
             Self::Fifo { path } => Ok(Box::new(fifo::FifoConnector::new(path))),
+            #[cfg(unix)]
+            Self::Pipe => Ok(Box::new(pipe::PipeConnector)),
+            #[cfg(unix)]
+            Self::Exec { command } => {
+                Ok(Box::new(exec::ExecConnector::for_line(command, options)?))
+            }
             Self::Memory { name } => Ok(Box::new(memory::MemoryConnector::new(name))),
             _ => Err(self.unsupported("connect to")),
         }
@@ -224,6 +265,8 @@ impl Address {
             Self::UnixAbstract { name } => Ok(Box::new(unix::UnixListener::bind_abstract(name)?)),
             #[cfg(target_os = "linux")]
             Self::Fifo { path } => Ok(Box::new(fifo::FifoListener::bind(path, options).await?)),
+            #[cfg(unix)]
+            Self::Pipe => Ok(Box::new(pipe::PipeListener::new(pipe::inherited(())?))),
             Self::Memory { name } => Ok(Box::new(memory::MemoryListener::bind(name)?)),
             _ => Err(self.unsupported("listen on")),
         }
@@ -241,14 +284,19 @@ impl Address {
                 format!("cannot {verb} a tls: address: this program was built without TLS"),
             )
             .with_hint("enable the feature `tls` of rpc-core"),
+            Self::Exec { .. } if cfg!(unix) => Error::new(
+                Code::InvalidAddress,
+                format!("cannot {verb} an exec: address: it starts a program"),
+            )
+            .with_hint("the program that is started listens on `pipe:`, or calls `serve_stdio`"),
             _ => Error::new(
                 Code::InvalidAddress,
                 format!("cannot {verb} a {}: address in this version", self.scheme()),
             )
             .with_hint(if cfg!(target_os = "linux") {
-                "use tcp://, unix:, fifo: or memory:"
+                "use tcp://, unix:, fifo:, pipe:, exec: or memory:"
             } else if cfg!(unix) {
-                "use tcp://, unix: or memory:"
+                "use tcp://, unix:, pipe:, exec: or memory:"
             } else {
                 "use tcp:// or memory:"
             }),

@@ -2,7 +2,9 @@
 //! out what concerns it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::Restart;
 #[cfg(feature = "_tls")]
 use super::{ClientTls, ServerTls};
 
@@ -16,6 +18,8 @@ pub struct ConnectOptions {
     expected: Arc<[Arc<str>]>,
     #[cfg(feature = "_tls")]
     tls: Option<ClientTls>,
+    restart: Restart,
+    exit_grace: Option<Duration>,
 }
 
 impl ConnectOptions {
@@ -72,6 +76,35 @@ impl ConnectOptions {
     #[cfg(feature = "_tls")]
     pub(super) fn client_tls(&self) -> Option<&ClientTls> {
         self.tls.as_ref()
+    }
+
+    /// Whether a child (`exec:`) that has ended is started again; [`Restart::never`] by default.
+    #[must_use]
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.restart = restart;
+        self
+    }
+
+    /// How long a child (`exec:`) may take to end by itself once the connection is dropped and its
+    /// standard input closed; then it is killed. [`EXIT_GRACE`](Self::EXIT_GRACE) by default.
+    #[must_use]
+    pub fn exit_grace(mut self, grace: Duration) -> Self {
+        self.exit_grace = Some(grace);
+        self
+    }
+
+    /// The default of [`exit_grace`](Self::exit_grace): 2 s. A program that reads its standard input
+    /// ends in a fraction of that, and one that does not should not be waited for.
+    pub const EXIT_GRACE: Duration = Duration::from_secs(2);
+
+    #[cfg(unix)]
+    pub(super) fn restart_policy(&self) -> Restart {
+        self.restart
+    }
+
+    #[cfg(unix)]
+    pub(super) fn grace(&self) -> Duration {
+        self.exit_grace.unwrap_or(Self::EXIT_GRACE)
     }
 }
 

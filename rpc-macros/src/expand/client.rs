@@ -40,7 +40,8 @@ pub(crate) fn item(context: &Context<'_>) -> TokenStream {
     }
 }
 
-/// Constructors and methods.
+/// Constructors and methods, and what all clients have in common, in a trait that takes no name
+/// from the methods.
 ///
 /// ```text
 /// Input:
@@ -59,9 +60,12 @@ pub(crate) fn item(context: &Context<'_>) -> TokenStream {
 ///         let (data, tail) = Block::<Vec<u8>>::part(data);
 ///         Wire::<bool>::call_parts(&self.channel, &__RPC_METHOD_put, &(.., data), tail)
 ///     }
+///
+///     impl Client for CalculatorClient { .. }
 /// ```
 pub(crate) fn methods(context: &Context<'_>) -> TokenStream {
     let ident = names::client(context.service.ident());
+    let krate = &context.krate;
     let constructors = constructors(context);
     let methods = context
         .service
@@ -72,6 +76,13 @@ pub(crate) fn methods(context: &Context<'_>) -> TokenStream {
         impl #ident {
             #constructors
             #(#methods)*
+        }
+
+        #[automatically_derived]
+        impl #krate::Client for #ident {
+            fn over(channel: #krate::Channel) -> Self {
+                Self { channel }
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From text to [`Address`], and from mistakes to sentences that say the repair.
 
-use super::{ADDRESS_MAX, Address, HostPort, UNIX_PATH_MAX};
+use super::{ADDRESS_MAX, Address, HostPort, UNIX_PATH_MAX, words};
 use crate::error::{Code, Error};
 
 /// Every scheme, with the form that a message shows.
@@ -105,12 +105,7 @@ fn parse(text: &str) -> Result<Address, Wrong> {
             "`{rest}` stands after `pipe:`, which means the inherited descriptors and takes nothing"
         ))
         .write("pipe:")),
-        "exec" if rest.trim().is_empty() => {
-            Err(Wrong::new("the program is missing").write("exec:program args"))
-        }
-        "exec" => Ok(Address::Exec {
-            command: rest.to_owned(),
-        }),
+        "exec" => exec(rest),
         "memory" => memory(rest),
         "mm" => matchmaker(rest),
         _ => Err(unknown_scheme(scheme, rest, text)),
@@ -192,6 +187,17 @@ fn path(scheme: &str, rest: &str) -> Result<String, Wrong> {
         ));
     }
     Ok(format!("/{}", rest.trim_start_matches('/')))
+}
+
+fn exec(command: &str) -> Result<Address, Wrong> {
+    let words = words::split(command)
+        .map_err(|what| Wrong::new(what).write("exec:program 'an argument' another"))?;
+    if words.first().is_none_or(String::is_empty) {
+        return Err(Wrong::new("the program is missing").write("exec:program args"));
+    }
+    Ok(Address::Exec {
+        command: command.to_owned(),
+    })
 }
 
 fn memory(name: &str) -> Result<Address, Wrong> {

@@ -194,6 +194,8 @@ fn a_mistake_is_answered_with_its_repair() {
         ("pipe:3", "`3` stands after `pipe:`"),
         ("exec: ", "white space stands around the address"),
         ("exec:", "the program is missing; write `exec:program args`"),
+        ("exec:'' a", "the program is missing"),
+        ("exec:a 'b", "a `'` is not closed"),
         (
             "memory:",
             "a name stands right after `memory:`; write `memory:name`",
