@@ -109,7 +109,7 @@ async fn row_49_a_wrong_nonce_is_refused_by_the_client() {
     });
     listening.await.unwrap();
     let error = within("an answer", LIMIT, site.call()).await.err().unwrap();
-    assert_eq!(error.code(), Code::Disconnected);
+    assert_eq!(error.code(), Code::Unauthenticated);
     assert!(
         error
             .to_string()

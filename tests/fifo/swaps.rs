@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fastrand::Rng;
@@ -32,10 +32,13 @@ fn random() -> Rng {
     Rng::with_seed(seed)
 }
 
-/// Two names that are no pipes of a client: a pipe that belongs to somebody else, and a file.
+/// What is put in place of the pipes of a client, and belongs to somebody else.
 struct Victims {
-    pipe: std::path::PathBuf,
-    file: std::path::PathBuf,
+    /// A pipe with the right bytes in it, which nobody must read.
+    up: PathBuf,
+    /// A pipe that nobody must write to.
+    down: PathBuf,
+    file: PathBuf,
 }
 
 /// Clients' ends that are kept open: a pipe without them is refused before it is looked at.
@@ -45,15 +48,17 @@ const ENDS: usize = 32;
 fn swap(name: &Path, spare: &Path, victims: &Victims, random: &mut Rng) -> Vec<OwnedFd> {
     let _ = fs::remove_file(spare);
     let mut ends = Vec::new();
+    let is_up = name.extension().is_some_and(|way| way == "up");
+    let pipe = if is_up { &victims.up } else { &victims.down };
     match random.u8(..7) {
-        0 => symlink(&victims.pipe, spare).unwrap(),
-        1 => fs::hard_link(&victims.pipe, spare).unwrap(),
+        0 => symlink(pipe, spare).unwrap(),
+        1 => fs::hard_link(pipe, spare).unwrap(),
         2 => fs::hard_link(&victims.file, spare).unwrap(),
         3 => symlink(&victims.file, spare).unwrap(),
         _ => {
             make_pipe(spare).unwrap();
             ends.push(open_pipe(spare, OFlags::RDONLY).unwrap());
-            if name.extension().is_some_and(|way| way == "up") {
+            if is_up {
                 ends.push(open_pipe(spare, OFlags::WRONLY).unwrap());
                 rustix::io::write(&ends[1], &NONCE).unwrap();
             }
@@ -74,12 +79,20 @@ async fn row_43_of_a_hundred_thousand_swaps_none_is_opened() {
     let path = site.path();
     let outside = Site::new();
     let victims = Victims {
-        pipe: outside.path(),
+        up: outside.path().with_extension("up"),
+        down: outside.path().with_extension("down"),
         file: path.with_extension("precious"),
     };
-    make_pipe(&victims.pipe).unwrap();
+    make_pipe(&victims.up).unwrap();
+    make_pipe(&victims.down).unwrap();
     fs::write(&victims.file, "precious").unwrap();
-    let victim = open_pipe(&victims.pipe, OFlags::RDWR).unwrap();
+    let victims_up = open_pipe(&victims.up, OFlags::RDWR).unwrap();
+    let victims_down = open_pipe(&victims.down, OFlags::RDWR).unwrap();
+    let precious = NONCE.repeat(1000);
+    assert_eq!(
+        rustix::io::write(&victims_up, &precious),
+        Ok(precious.len())
+    );
     let mut random = random();
     let over = AtomicBool::new(false);
     let (told, connected) = std::thread::scope(|scope| {
@@ -91,7 +104,6 @@ async fn row_43_of_a_hundred_thousand_swaps_none_is_opened() {
                     let record = record([id; 16], NONCE);
                     told += usize::from(rustix::io::write(&well_known, &record).is_ok());
                 }
-                // What the server would write to the victim, were it to take it for a client's.
                 std::thread::yield_now();
             }
             told
@@ -116,12 +128,14 @@ async fn row_43_of_a_hundred_thousand_swaps_none_is_opened() {
     });
     println!("{SWAPS} swaps, {told} records, {connected} connections over pipes that were right");
     assert!(connected > 0, "the server opened nothing at all");
-    let said = rustix::io::read(&victim, &mut [0; 16]);
+    let written = rustix::io::read(&victims_down, &mut [0; 16]);
     assert_eq!(
-        said,
+        written,
         Err(rustix::io::Errno::AGAIN),
         "nobody wrote to the victim"
     );
+    let left = rustix::io::read(&victims_up, &mut vec![0; 2 * precious.len()]);
+    assert_eq!(left, Ok(precious.len()), "nobody read from the victim");
     assert_eq!(fs::read(&victims.file).unwrap(), b"precious");
     site.check().await;
 }
