@@ -81,7 +81,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {
 /// - **Backpressure.** While the peer does not read, writes become pending after a bounded amount.
 /// - **Flush** may be a no-op, but after it nothing waits in a buffer of this process.
 /// - **Errors** that say more than the system's carry an [`Error`] inside of the [`io::Error`]; it is
-///   what the calls on the connection end with.
+///   what the calls on the connection end with. One of [`Code::Refused`] says that nobody has taken
+///   the connection and nobody will, so that none of the calls has run.
 ///
 /// A transport that offers vectored writes should say so through `is_write_vectored`: the driver
 /// then hands over everything that is ready in one call.

@@ -74,7 +74,12 @@ impl Connection {
         }
         self.ready_due = None;
         self.pong = None;
-        let never_accepted = matches!(fault, Fault::Refused { .. } | Fault::WrongInstance);
+        let never_accepted = match &fault {
+            Fault::Refused { .. } | Fault::WrongInstance => true,
+            // The transport knows that nobody took the connection.
+            Fault::Io(error) => error.code() == Code::Refused,
+            _ => false,
+        };
         for id in self.calls.above(0) {
             let unsent = self.outbox.has(id, false);
             let Some((token, progress)) = self.calls.end(id) else {

@@ -11,6 +11,7 @@ use tokio::net::unix::pipe::Sender;
 
 use super::pair::Names;
 use super::record::Nonce;
+use crate::error::{Code, Error};
 use crate::transport::duplex::Duplex;
 
 /// The two pipes of a client. Nothing is read before the server has said the nonce, which shows that
@@ -47,11 +48,12 @@ impl Opening {
         let rest = self.nonce.0.get(self.said..).unwrap_or_default();
         if bytes.is_empty() {
             let text = "the server went away before it took the connection";
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+            return Err(io::Error::other(Error::new(Code::Refused, text)));
         }
         if !rest.starts_with(bytes) {
             let text = "somebody opened the pipes who has not read the well-known pipe";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            let error = Error::new(Code::Unauthenticated, text);
+            return Err(io::Error::other(error.with_hint("do not trust this path")));
         }
         self.said = self.said.saturating_add(bytes.len());
         Ok(self.said >= self.nonce.0.len())
