@@ -14,4 +14,5 @@ mod sandbox;
 mod site;
 mod starts;
 mod swaps;
+mod system;
 mod users;
