@@ -9,7 +9,7 @@ mod serving;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub(crate) use self::body::Body;
 use self::serving::late_arrival;
@@ -20,6 +20,7 @@ use super::fault::Fault;
 use super::handshake::{Handshake, Opening, Terms};
 use super::id::CallId;
 use super::keepalive::Keepalive;
+use super::later;
 use super::outbox::Outbox;
 use super::served::{Served, Stopped};
 use super::taken::Taken;
@@ -473,12 +474,4 @@ pub(super) struct Audit {
     /// What we may send, and what the peer may.
     pub(super) credit: (u64, u64),
     pub(super) is_conserved: bool,
-}
-
-/// `now + wait`, or an instant so far away that it never comes where the clock cannot express that.
-fn later(now: Instant, wait: Duration) -> Instant {
-    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-    now.checked_add(wait)
-        .or_else(|| now.checked_add(CENTURY))
-        .unwrap_or(now)
 }

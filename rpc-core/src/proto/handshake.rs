@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::error::Code;
+use crate::limits::Limits;
 use crate::wire::{Answer, Hello, Parameters, VERSIONS};
 
 /// Where the handshake stands.
@@ -62,6 +63,17 @@ pub(crate) struct Terms {
 
 /// The codec that every server can use, and early calls therefore may.
 pub(super) const MANDATORY_CODEC: u8 = 1;
+
+/// What this side accepts from its peer.
+pub(super) fn parameters(limits: &Limits) -> Parameters {
+    let message = limits.message.min(Limits::MESSAGE_MAX);
+    Parameters {
+        message: u32::try_from(message).unwrap_or(u32::MAX),
+        calls: limits.calls,
+        connection_window: limits.connection_window,
+        stream_window: limits.stream_window,
+    }
+}
 
 /// What a server makes of a hello: the answer it sends, and the terms if it accepts.
 pub(super) fn answer(

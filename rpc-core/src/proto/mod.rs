@@ -34,6 +34,8 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+use std::time::{Duration, Instant};
+
 #[cfg(test)]
 use connection::Audit;
 
@@ -45,3 +47,12 @@ pub(crate) use handshake::{Opening, Terms};
 pub(crate) use id::CallId;
 pub(crate) use taken::Taken;
 pub(crate) use transmit::Transmit;
+
+/// `now + wait`, or an instant so far away that it never comes where the clock cannot express that.
+#[inline]
+fn later(now: Instant, wait: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    now.checked_add(wait)
+        .or_else(|| now.checked_add(CENTURY))
+        .unwrap_or(now)
+}

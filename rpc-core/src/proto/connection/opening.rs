@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Connection, later};
+use super::Connection;
 use crate::error::Code;
-use crate::limits::Limits;
 use crate::proto::event::Event;
 use crate::proto::fault::Fault;
 use crate::proto::handshake::{self, Handshake, MANDATORY_CODEC, Terms};
+use crate::proto::later;
 use crate::wire::{Answer, Frame, Hello, MAGIC, Parameters, VERSIONS};
 
 /// How long `ready` waits for a frame to ride with.
@@ -15,13 +15,7 @@ const READY_WAIT: Duration = Duration::from_secs(1);
 
 impl Connection {
     pub(super) fn parameters(&self) -> Parameters {
-        let message = self.limits.message.min(Limits::MESSAGE_MAX);
-        Parameters {
-            message: u32::try_from(message).unwrap_or(u32::MAX),
-            calls: self.limits.calls,
-            connection_window: self.limits.connection_window,
-            stream_window: self.limits.stream_window,
-        }
+        handshake::parameters(&self.limits)
     }
 
     pub(super) fn handle_hello(&mut self, until: Instant, hello: &Hello) -> Result<(), Fault> {

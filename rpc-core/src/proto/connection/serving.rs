@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Connection, later};
+use super::Connection;
 use crate::error::{Code, Error};
 use crate::proto::assembly::Bounds;
 use crate::proto::event::Event;
 use crate::proto::fault::Fault;
 use crate::proto::id::CallId;
+use crate::proto::later;
 use crate::proto::served::{self, Complete, Stopped};
 use crate::proto::taken::Taken;
 use crate::wire::{BODY_MAX, Frame, Header, Payload, Reader, Reply, RequestHead, flag};
