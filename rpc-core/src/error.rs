@@ -104,6 +104,8 @@ codes! {
     Io = 21, "input/output error";
     /// Clear text would leave this host, or come from another, and nobody has allowed it.
     Insecure = 22, "clear text refused";
+    /// A message does not fit one datagram.
+    TooLargeForDatagram = 23, "too large for a datagram";
 }
 
 impl fmt::Display for Code {

@@ -74,6 +74,10 @@ pub(crate) async fn a_handler_sees_its_peer(site: Site) {
             );
             assert_ne!(pid, Some(std::process::id()), "the child calls");
         }
+        Transport::Udp => {
+            assert!(address.starts_with("udp://127.0.0.1:"), "{address}");
+            assert_eq!((uid, pid), (None, None));
+        }
         Transport::Custom | Transport::Pipe => {
             assert_eq!((address.as_str(), uid, pid), ("custom:client", None, None));
         }

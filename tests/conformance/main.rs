@@ -141,6 +141,7 @@ transports! {
     memory => Memory,
     pipe => Pipe,
     exec => Exec,
+    udp => Udp,
     custom => Custom,
 }
 
@@ -194,7 +195,31 @@ const SKIPPED_TRANSPORTS: &[(Transport, &str, &str)] = &[
         "a_drain_lets_calls_finish",
         "the test sees a drain begin by connections that are refused; a child never refuses one",
     ),
+    (Transport::Udp, "one_mebibyte", LARGE),
+    (Transport::Udp, "three_mebibytes", LARGE),
+    (Transport::Udp, "small_calls_beside_large_ones", LARGE),
+    (Transport::Udp, "limits_without_an_end", LARGE),
+    (Transport::Udp, "a_request_over_the_servers_limit", LARGE),
+    (Transport::Udp, "a_reply_over_the_clients_limit", LARGE),
+    (
+        Transport::Udp,
+        "a_request_over_a_limit_below_one_frame",
+        LARGE,
+    ),
+    (Transport::Udp, "every_form_in_postcard", LARGE),
+    (Transport::Udp, "a_server_calls_its_caller", CALLS_BACK),
+    (
+        Transport::Udp,
+        "many_callbacks_cross_many_calls",
+        CALLS_BACK,
+    ),
+    (Transport::Udp, "a_callback_in_postcard", CALLS_BACK),
 ];
+
+const LARGE: &str = "a datagram takes 1,200 bytes, and the case is about larger messages";
+
+const CALLS_BACK: &str =
+    "a call of the server's would need a window and a cookie in the other direction";
 
 fn is_skipped(site: &Site, case: &str) -> bool {
     let patterns = SKIPPED

@@ -33,6 +33,7 @@ pub(crate) enum Transport {
     Pipe,
     /// A child for each connection, which passes all on to the server in this process.
     Exec,
+    Udp,
     /// Not one of the crate's: the one in this file.
     Custom,
 }
@@ -169,6 +170,7 @@ impl Site {
             Transport::Tcp => "tcp://127.0.0.1:0".into(),
             Transport::Tls => "tls://127.0.0.1:0".into(),
             Transport::UnixPath | Transport::Exec => format!("unix:{}", self.socket()),
+            Transport::Udp => "udp://127.0.0.1:0".into(),
             Transport::UnixAbstract => format!("unix:@{name}"),
             Transport::Fifo => format!("fifo:{}/{name}.wkp", std::env::temp_dir().display()),
             Transport::Memory => format!("memory:{name}"),

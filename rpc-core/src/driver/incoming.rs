@@ -9,6 +9,7 @@ use super::gauge::Gauge;
 use super::link::Link;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error, Executed};
+use crate::proto::datagram::Memory;
 use crate::proto::{CallId, Terms};
 use crate::wire::{Payload, Reply, RequestHead};
 
@@ -20,6 +21,9 @@ pub(crate) trait Handler: Send + Sync + 'static {
 
     /// Where connections say how much they hold for their peers.
     fn gauge(&self) -> &Gauge;
+
+    /// What clients that call by datagrams share, to have their replies remembered.
+    fn memory(&self) -> &Memory;
 }
 
 /// Runs the calls of one connection.

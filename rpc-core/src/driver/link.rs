@@ -10,6 +10,8 @@ use super::incoming::Handler;
 use super::now;
 use super::outgoing::Outgoing;
 
+use super::datagrams::DatagramDriver;
+use super::drive::Drive;
 use super::task::Driver;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error};
@@ -41,15 +43,22 @@ impl Link {
         limits: Arc<Limits>,
         opening: Arc<Opening>,
         handler: Option<Arc<dyn Handler>>,
-    ) -> (Self, Driver) {
-        let proto = Connection::client(now(), Arc::clone(&limits), opening);
+    ) -> (Self, Drive) {
         let shared = Shared::new(conduit.peer, limits.queued_calls);
         let link = Self(Arc::new(Handle {
             shared: Arc::clone(&shared),
             owns: true,
         }));
-        let driver = Driver::new(shared, proto, conduit.io, handler, limits);
-        (link, driver)
+        let drive = match conduit.datagrams {
+            None => {
+                let proto = Connection::client(now(), Arc::clone(&limits), opening);
+                Drive::Stream(Driver::new(shared, proto, conduit.io, handler, limits))
+            }
+            Some(datagrams) => Drive::Datagrams(Box::new(DatagramDriver::client(
+                shared, datagrams, limits, opening, handler,
+            ))),
+        };
+        (link, drive)
     }
 
     /// Takes over an accepted connection as its server. The returned driver must be spawned.
@@ -58,12 +67,20 @@ impl Link {
         limits: Arc<Limits>,
         opening: Arc<Opening>,
         handler: Arc<dyn Handler>,
-    ) -> (Self, Driver) {
-        let proto = Connection::server(now(), Arc::clone(&limits), opening);
+    ) -> (Self, Drive) {
         let shared = Shared::new(conduit.peer, limits.queued_calls);
         let link = Self::without_owner(Arc::clone(&shared));
-        let driver = Driver::new(shared, proto, conduit.io, Some(handler), limits);
-        (link, driver)
+        let drive = match conduit.datagrams {
+            None => {
+                let proto = Connection::server(now(), Arc::clone(&limits), opening);
+                let handler = Some(handler);
+                Drive::Stream(Driver::new(shared, proto, conduit.io, handler, limits))
+            }
+            Some(datagrams) => Drive::Datagrams(Box::new(DatagramDriver::server(
+                shared, datagrams, limits, &opening, handler,
+            ))),
+        };
+        (link, drive)
     }
 
     /// A handle that does not keep the connection open.

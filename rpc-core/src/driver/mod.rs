@@ -6,7 +6,9 @@
 //! next timeout. Everything that is true of a connection is said in [`crate::proto`]; this folder
 //! only moves bytes and wakes people.
 
+mod datagrams;
 mod desk;
+mod drive;
 mod gauge;
 mod incoming;
 mod link;
@@ -14,11 +16,13 @@ mod outgoing;
 mod scratch;
 mod task;
 
+pub(crate) use datagrams::gate;
+pub(crate) use drive::Drive;
 pub(crate) use gauge::{Charge, Gauge};
 pub(crate) use incoming::{Handler, Incoming, Session, Started, Ticket};
 pub(crate) use link::Link;
 pub(crate) use outgoing::Outgoing;
-pub(crate) use task::{Driver, has_threads};
+pub(crate) use task::has_threads;
 
 use std::time::Instant;
 

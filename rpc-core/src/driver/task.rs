@@ -139,11 +139,13 @@ impl Driver {
     }
 
     /// Whether both sides have agreed on how they speak, whatever has become of it.
+    #[inline]
     pub(crate) fn has_agreed(&self) -> bool {
         self.proto.terms().is_some()
     }
 
     /// Whether the connection has ended, though its last words may not be said.
+    #[inline]
     pub(crate) fn has_ended(&self) -> bool {
         self.phase != Phase::Open
     }

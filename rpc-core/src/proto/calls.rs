@@ -24,7 +24,7 @@ pub(crate) struct Call {
 
 impl Call {
     /// Takes it out, and leaves a call of nothing.
-    fn take(&mut self) -> Self {
+    pub(super) fn take(&mut self) -> Self {
         Self {
             metadata: mem::take(&mut self.metadata),
             payload: mem::take(&mut self.payload),

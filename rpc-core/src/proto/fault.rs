@@ -35,13 +35,17 @@ pub(crate) enum Fault {
     Eof,
     /// The operating system, or the transport, reported an error.
     Io(Error),
+    /// Nobody receives datagrams where ours were sent.
+    Absent,
+    /// The server does not know us any more: it was started anew, or has forgotten.
+    Forgotten,
     /// This side closed the connection.
     Closed,
 }
 
 impl Fault {
     /// The code and the text that the peer is told in a go-away, where telling makes sense.
-    pub(super) fn verdict(&self) -> Option<(Code, String)> {
+    pub(in crate::proto) fn verdict(&self) -> Option<(Code, String)> {
         match self {
             Self::Malformed(malformed) => Some((Code::Protocol, malformed.to_string())),
             Self::Violation(what) => Some((Code::Protocol, (*what).to_owned())),
@@ -106,6 +110,12 @@ impl Fault {
             ),
             Self::Eof => Error::new(Code::Disconnected, "the peer closed the connection"),
             Self::Io(error) => error.clone(),
+            Self::Absent => Error::new(Code::Refused, "nothing listens there")
+                .with_hint("start the service, or check host and port"),
+            Self::Forgotten => Error::new(
+                Code::Disconnected,
+                "the server does not know this client any more: it was restarted, or has forgotten",
+            ),
             Self::Closed => Error::new(Code::Disconnected, "this side closed the connection"),
         }
     }

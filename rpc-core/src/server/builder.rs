@@ -12,6 +12,7 @@ use super::pattern::Pattern;
 use super::reception::Reception;
 use super::{Router, Server};
 use crate::codec::CodecId;
+use crate::driver::gate;
 use crate::error::{Code, Error};
 use crate::layer::Layer;
 use crate::limits::Limits;
@@ -275,7 +276,11 @@ impl ServerBuilder {
         // From here on the server exists, so that an error below stops what was started.
         let addresses = offering.places.iter().map(|place| place.address.clone());
         let mut server = Server::idle(addresses.collect(), Arc::clone(&connections));
-        for listener in listeners {
+        for mut listener in listeners {
+            let Reception {
+                limits, opening, ..
+            } = &*reception;
+            listener.guard(gate(Arc::clone(limits), Arc::clone(opening)));
             let acceptor = Acceptor {
                 listener,
                 stop: server.stop.clone(),

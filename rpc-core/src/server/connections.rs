@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::Router;
 use crate::cancellation::Cancellation;
-use crate::driver::{Driver, Link};
+use crate::driver::{Drive, Link};
 use crate::error::Code;
 use crate::transport::Peer;
 
@@ -193,7 +193,7 @@ pub(super) struct Membership {
 
 impl Membership {
     /// The connection, for a task of its own.
-    pub(super) fn seat(mut self, link: Link, driver: Driver) -> Seat {
+    pub(super) fn seat(mut self, link: Link, driver: Drive) -> Seat {
         self.speak(Ending::Link(link));
         Seat {
             driver,
@@ -256,7 +256,7 @@ impl Drop for Membership {
 
 /// A connection that is served.
 pub(super) struct Seat {
-    driver: Driver,
+    driver: Drive,
     /// Stands last, because the connection counts until its driver is gone.
     membership: Membership,
 }

@@ -14,6 +14,7 @@ use crate::error::{Code, Error};
 use crate::fnv::Fnv;
 use crate::limits::Limits;
 use crate::proto::Terms;
+use crate::proto::datagram::Memory;
 use crate::service::{self, BoxSlot, Descriptor, Method, Request, Service};
 use crate::wire::{Payload, RequestHead};
 
@@ -26,6 +27,8 @@ pub(crate) struct Router {
     calls_max: usize,
     /// What the connections and the running calls hold.
     pub(super) gauge: Gauge,
+    /// What is remembered for clients that call by datagrams.
+    memory: Memory,
     buffers_max: usize,
 }
 
@@ -119,6 +122,7 @@ impl Router {
             calls: Arc::default(),
             calls_max,
             gauge: Gauge::default(),
+            memory: Memory::default(),
             buffers_max,
         })
     }
@@ -253,6 +257,10 @@ impl Handler for Router {
 
     fn gauge(&self) -> &Gauge {
         &self.gauge
+    }
+
+    fn memory(&self) -> &Memory {
+        &self.memory
     }
 }
 

@@ -9,6 +9,7 @@
 mod accept;
 mod address;
 mod clear;
+mod datagrams;
 #[cfg(unix)]
 mod duplex;
 #[cfg(unix)]
@@ -28,6 +29,7 @@ mod restart;
 mod tcp;
 #[cfg(feature = "_tls")]
 mod tls;
+mod udp;
 #[cfg(unix)]
 mod unix;
 
@@ -44,6 +46,7 @@ use crate::error::{Code, Error};
 
 pub use accept::{AcceptBackoff, AcceptFault};
 pub use address::{Address, HostPort, IntoAddress, UNIX_PATH_MAX};
+pub use datagrams::{Datagrams, Examined, Gate};
 pub use identity::{Certificate, Identity};
 pub use options::{ConnectOptions, ListenOptions};
 pub use peer::Peer;
@@ -86,12 +89,17 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {
 ///
 /// A transport that offers vectored writes should say so through `is_write_vectored`: the driver
 /// then hands over everything that is ready in one call.
+///
+/// A conduit of [`Datagrams`] keeps none of this: each datagram stands for itself, and the driver
+/// brings what is missing, by another protocol.
 #[non_exhaustive]
 pub struct Conduit {
-    /// The bytes.
+    /// The bytes. Of a conduit of datagrams there are none: it reads as at its end.
     pub io: Box<dyn Io>,
     /// Who is at the other end.
     pub peer: Peer,
+    /// What it is made of, if that is not a stream.
+    pub(crate) datagrams: Option<Box<dyn Datagrams>>,
 }
 
 impl Conduit {
@@ -100,6 +108,16 @@ impl Conduit {
         Self {
             io: Box::new(io),
             peer,
+            datagrams: None,
+        }
+    }
+
+    /// Calls to or from `peer` by single datagrams.
+    pub fn of_datagrams(datagrams: impl Datagrams, peer: Peer) -> Self {
+        Self {
+            io: Box::new(tokio::io::empty()),
+            peer,
+            datagrams: Some(Box::new(datagrams)),
         }
     }
 }
@@ -131,8 +149,8 @@ pub trait Connector: Send + Sync + 'static {
     /// Where it connects to, for people and in errors.
     fn address(&self) -> &str;
 
-    /// Whether the server may still refuse who this side is when [`connect`](Self::connect) has
-    /// returned. Then no call is sent before it has answered, at the price of one way there and back
+    /// Whether the server may still refuse who this side is, or not be there at all, when
+    /// [`connect`](Self::connect) has returned. Then no call is sent before it has answered, at the price of one way there and back
     /// for each connection.
     fn awaits_answer(&self) -> bool {
         false
@@ -201,6 +219,12 @@ pub trait Listener: Send + 'static {
         Ok(())
     }
 
+    /// Sets who tells clients from strangers, for a listener of [`Datagrams`], which lets nobody in
+    /// before. Others do nothing: their transport tells by itself.
+    fn guard(&mut self, gate: Box<dyn Gate>) {
+        drop(gate);
+    }
+
     /// The address under which clients reach the listener, with a chosen port filled in.
     fn address(&self) -> String;
 
@@ -231,6 +255,7 @@ impl Address {
             Self::Tcp(at) => Ok(Box::new(tcp::TcpConnector::new(at, options)?)),
             #[cfg(feature = "_tls")]
             Self::Tls(at) => Ok(Box::new(tls::TlsConnector::new(at, options)?)),
+            Self::Udp(at) => Ok(Box::new(udp::UdpConnector::new(at, options)?)),
             #[cfg(unix)]
             Self::Unix { .. } | Self::UnixAbstract { .. } => {
                 Ok(Box::new(unix::UnixConnector::new(self)?))
@@ -260,6 +285,7 @@ impl Address {
             Self::Tcp(at) => Ok(Box::new(tcp::TcpListener::bind(at, options).await?)),
             #[cfg(feature = "_tls")]
             Self::Tls(at) => Ok(Box::new(tls::TlsListener::bind(at, options).await?)),
+            Self::Udp(at) => Ok(Box::new(udp::UdpListener::bind(at, options).await?)),
             #[cfg(unix)]
             Self::Unix { path } => Ok(Box::new(unix::UnixListener::bind(path).await?)),
             #[cfg(unix)]
@@ -295,11 +321,11 @@ impl Address {
                 format!("cannot {verb} a {}: address in this version", self.scheme()),
             )
             .with_hint(if cfg!(target_os = "linux") {
-                "use tcp://, unix:, fifo:, pipe:, exec: or memory:"
+                "use tcp://, udp://, unix:, fifo:, pipe:, exec: or memory:"
             } else if cfg!(unix) {
-                "use tcp://, unix:, pipe:, exec: or memory:"
+                "use tcp://, udp://, unix:, pipe:, exec: or memory:"
             } else {
-                "use tcp:// or memory:"
+                "use tcp://, udp:// or memory:"
             }),
         };
         error.with_address(self.to_string())

@@ -438,7 +438,6 @@ async fn a_transport_of_another_version_is_a_clear_error() {
     for text in [
         #[cfg(not(feature = "_tls"))]
         "tls://h:1",
-        "udp://h:1",
         "mm:A",
     ] {
         let address: Address = text.parse().unwrap();

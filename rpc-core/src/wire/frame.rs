@@ -246,6 +246,14 @@ impl RequestHead {
         }
     }
 
+    /// Appends all of it.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        out.put_slice(&self.fixed());
+        if !self.metadata.is_empty() {
+            self.metadata.put(out);
+        }
+    }
+
     /// The fields before the metadata, as they stand on the wire.
     #[inline]
     fn fixed(&self) -> [u8; Self::FIXED] {

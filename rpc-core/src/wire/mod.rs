@@ -23,6 +23,7 @@
     )
 )]
 
+pub(crate) mod datagram;
 pub(crate) mod decoder;
 pub(crate) mod frame;
 pub(crate) mod handshake;

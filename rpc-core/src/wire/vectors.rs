@@ -212,6 +212,110 @@ fn connection() {
 }
 
 #[test]
+fn datagrams() {
+    use super::datagram::{ClientBody, Cookie, FromClient, FromServer, Message, ServerBody};
+
+    const CLIENT: u64 = 0x1122_3344_5566_7788;
+    let cookie = Cookie(std::array::from_fn(|i| 0xc0 + i as u8));
+    let sent = |name: &str, message: Message<'_>| {
+        let body = ClientBody::Shown {
+            cookie,
+            codec: 1,
+            message,
+        };
+        let client = CLIENT;
+        let datagram = FromClient { client, body };
+        let mut encoded = Vec::new();
+        datagram.put(&mut encoded);
+        let wanted = vector(name);
+        assert_eq!(encoded, wanted, "encoding {name}");
+        assert_eq!(FromClient::parse(&wanted), Ok(datagram), "decoding {name}");
+    };
+    let answered = |name: &str, body: ServerBody| {
+        let client = CLIENT;
+        let datagram = FromServer { client, body };
+        let mut encoded = Vec::new();
+        datagram.put(&mut encoded);
+        let wanted = vector(name);
+        assert_eq!(encoded, wanted, "encoding {name}");
+        assert_eq!(FromServer::parse(&wanted), Ok(datagram), "decoding {name}");
+    };
+    answered(
+        "datagram-answer",
+        ServerBody::Answer {
+            cookie,
+            answer: Answer::Accepted {
+                version: 1,
+                codec: 1,
+                parameters: PARAMETERS,
+                instance: std::array::from_fn(|i| i as u8),
+            },
+        },
+    );
+    sent("datagram-ready", Message::Ready);
+    sent(
+        "datagram-request",
+        Message::Request {
+            number: 9,
+            floor: 7,
+            head: RequestHead {
+                method: 0x0102_0304_0506_0708,
+                fingerprint: 0x1112_1314_1516_1718,
+                timeout_ms: 10_000,
+                metadata: Metadata::new(),
+            },
+            payload: &[4, 6],
+        },
+    );
+    answered(
+        "datagram-response",
+        ServerBody::Response {
+            number: 9,
+            reply: Reply::Value(Payload::copy_from_slice(&[4, 6])),
+        },
+    );
+    sent("datagram-cancel", Message::Cancel { number: 9 });
+    answered("datagram-underway", ServerBody::Underway { number: 9 });
+    answered("datagram-stale", ServerBody::Stale);
+    sent("datagram-farewell", Message::GoAway);
+    answered(
+        "datagram-go-away",
+        ServerBody::GoAway {
+            code: Code::Draining.to_wire(),
+            text: "left".into(),
+        },
+    );
+}
+
+#[test]
+fn the_hello_of_datagrams_is_that_of_streams_and_padding() {
+    use super::datagram::{ClientBody, DATAGRAM_MAX, FromClient};
+
+    let stream = vector("hello");
+    let (_, hello) = stream.split_at(super::HEADER_LEN);
+    let body = ClientBody::Hello(Hello {
+        versions: (1, 1),
+        parameters: PARAMETERS,
+        codecs: vec![1],
+        expected: Some(std::array::from_fn(|i| i as u8)),
+        credentials: Bytes::new(),
+    });
+    let datagram = FromClient { client: 1, body };
+    let mut encoded = Vec::new();
+    datagram.put(&mut encoded);
+    assert_eq!(encoded.len(), DATAGRAM_MAX);
+    assert_eq!(FromClient::parse(&encoded), Ok(datagram));
+    let body = encoded.split_off(24);
+    let (same, padding) = body.split_at(hello.len());
+    assert_eq!(same, hello);
+    let [0, low, high, zeros @ ..] = padding else {
+        panic!("no option with tag 0");
+    };
+    assert_eq!(usize::from(u16::from_le_bytes([*low, *high])), zeros.len());
+    assert!(zeros.iter().all(|byte| *byte == 0));
+}
+
+#[test]
 fn the_table_of_codes_is_the_codes() {
     // What a peer of a later version sends, and this one does not know, counts as internal.
     let known = |wire: &u8| Code::from_wire(*wire).to_wire() == *wire;

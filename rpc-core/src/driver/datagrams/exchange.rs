@@ -1,0 +1,177 @@
+//! What passes between the protocol of datagrams and those on this side: callers, over the desk, and
+//! handlers.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::time::Instant;
+
+use super::DatagramDriver;
+use crate::driver::desk::Post;
+use crate::driver::incoming::{Incoming, Started};
+use crate::driver::link::Link;
+use crate::driver::scratch::Scratch;
+use crate::error::{Code, Error};
+use crate::proto::{Event, Fault};
+use crate::wire::Reply;
+
+impl DatagramDriver {
+    /// Does what callers and handlers left on the desk.
+    pub(super) fn take_posts(&mut self, now: Instant, scratch: &mut Scratch) {
+        self.shared.take_posts(&mut scratch.posts);
+        let mut posts = mem::take(&mut scratch.posts);
+        for post in &mut posts {
+            match post {
+                Post::Call(call) => {
+                    let token = call.token;
+                    let number = match self.proto.call(now, call) {
+                        Ok(id) => Some(id),
+                        Err(error) => {
+                            scratch.replies.push((token, Reply::Failure(error)));
+                            None
+                        }
+                    };
+                    if self.numbers.len() <= token {
+                        self.numbers.resize(token + 1, None);
+                    }
+                    if let Some(place) = self.numbers.get_mut(token) {
+                        *place = number;
+                    }
+                }
+                &mut Post::Cancel(token) => {
+                    let number = self.numbers.get_mut(token).and_then(Option::take);
+                    if let Some(id) = number {
+                        self.proto.cancel(now, id);
+                    }
+                    self.shared.release(token);
+                }
+                Post::Respond(id, reply) => {
+                    self.running.remove(id);
+                    self.proto.respond(now, *id, reply);
+                }
+                Post::GoAway(code, text) => self.proto.go_away(now, *code, text),
+                // Who comes by datagrams has shown a cookie, which is all of its handshake.
+                Post::Evict => {}
+                Post::Close(fault) => self.proto.close(now, fault.clone()),
+            }
+        }
+        posts.clear();
+        scratch.posts = posts;
+    }
+
+    /// Does what the protocol tells of.
+    pub(super) fn hand_out(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) {
+        while let Some(event) = self.proto.poll_event() {
+            match event {
+                Event::Request {
+                    id,
+                    head,
+                    deadline,
+                    payload,
+                } => {
+                    let mut call = Incoming {
+                        id,
+                        head,
+                        payload,
+                        deadline,
+                    };
+                    self.start(&mut call, now, cx);
+                }
+                event => self.conclude(event, scratch),
+            }
+        }
+    }
+
+    /// Does what can be done without running anything.
+    pub(super) fn conclude_all(&mut self, scratch: &mut Scratch) {
+        while let Some(event) = self.proto.poll_event() {
+            self.conclude(event, scratch);
+        }
+    }
+
+    fn conclude(&mut self, event: Event, scratch: &mut Scratch) {
+        match event {
+            Event::Response { token, reply } => {
+                if let Some(number) = self.numbers.get_mut(token) {
+                    *number = None;
+                }
+                scratch.replies.push((token, reply));
+            }
+            Event::Abort(id) => {
+                if let Some(cancellation) = self.running.remove(&id) {
+                    cancellation.cancel();
+                }
+            }
+            Event::Established => {
+                self.has_agreed = true;
+                let mut desk = self.shared.lock();
+                desk.established = true;
+                scratch.wakers.append(&mut desk.waiting);
+            }
+            Event::Closed(fault) => {
+                self.has_ended = true;
+                self.shared.draining.store(true, Ordering::Relaxed);
+                self.shared.close(fault, scratch);
+                self.shared.closed.cancel();
+            }
+            // Nobody can run it any more; or it is asked for where it matters.
+            Event::Request { .. } | Event::Draining => {}
+        }
+    }
+
+    /// Runs a call of the peer's.
+    fn start(&mut self, call: &mut Incoming, now: Instant, cx: &mut Context<'_>) {
+        let id = call.id;
+        self.is_serving = true;
+        let started = match (&mut self.session, &self.handler, self.proto.terms()) {
+            (Some(session), _, Some(terms)) => session.start(call, &terms, now, cx),
+            (empty, Some(handler), Some(terms)) => {
+                let link = Link::without_owner(Arc::clone(&self.shared));
+                let session = empty.insert(Arc::clone(handler).session(link));
+                session.start(call, &terms, now, cx)
+            }
+            _ => Started::Unknown(Error::new(
+                Code::Unimplemented,
+                "this side offers no services",
+            )),
+        };
+        match started {
+            Started::Answered(reply) => {
+                self.strikes = 0;
+                self.proto.respond(now, id, &reply);
+            }
+            Started::GoesOn(cancellation) => {
+                self.strikes = 0;
+                if self.proto.go_on(id) {
+                    self.running.insert(id, cancellation);
+                } else {
+                    cancellation.cancel();
+                }
+            }
+            Started::Unknown(error) => {
+                self.strikes = self.strikes.saturating_add(1);
+                self.proto.respond(now, id, &Reply::Failure(error));
+                if self.strikes > self.limits.strays {
+                    let what = "too many calls in a row of unknown methods or shapes";
+                    self.proto.close(now, Fault::Violation(what));
+                }
+            }
+        }
+    }
+
+    /// Puts the replies that came down for their callers, and wakes them.
+    pub(super) fn deliver(&mut self, scratch: &mut Scratch) {
+        if self.is_draining != self.proto.is_draining() {
+            self.is_draining = true;
+            self.shared.draining.store(true, Ordering::Relaxed);
+        }
+        if !scratch.replies.is_empty() {
+            self.shared
+                .deliver(&mut scratch.replies, &mut scratch.wakers);
+        }
+        for waker in scratch.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+}
