@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,11 @@ impl Child {
         if group == Group::Own {
             command.process_group(0);
         }
-        let mut process = command.spawn()?;
+        let spawned = {
+            let _spawning = SPAWNING.read().unwrap_or_else(PoisonError::into_inner);
+            command.spawn()
+        };
+        let mut process = spawned?;
         let pid = Pid::from_child(&process);
         let watch = match Watch::new(pid) {
             Ok(watch) => watch,
@@ -124,6 +128,16 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.started.let_go(self.grace);
     }
+}
+
+/// Children between their start and the execution of their program. Until then they have copies of
+/// all descriptors of this process.
+static SPAWNING: RwLock<()> = RwLock::new(());
+
+/// While this lives no child is started, so that what is closed is closed. A listener of which a
+/// child has a copy would take connections in for another millisecond, to which nobody listens.
+pub(crate) fn stillness() -> RwLockWriteGuard<'static, ()> {
+    SPAWNING.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How a process ended, in words: "exited with code 3".

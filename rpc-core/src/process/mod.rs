@@ -6,7 +6,7 @@
 mod child;
 mod parent;
 
-pub(crate) use child::{Child, Group, ending};
+pub(crate) use child::{Child, Group, ending, stillness};
 pub(crate) use parent::Parent;
 
 #[cfg(test)]

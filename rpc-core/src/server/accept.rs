@@ -39,7 +39,7 @@ impl Acceptor {
             let accepted = if stop.is_cancelled() {
                 match tokio::time::timeout(Self::LAST_CALL, accepting).await {
                     Ok(accepted) => accepted,
-                    Err(_) => return,
+                    Err(_) => return self.close(),
                 }
             } else {
                 match race(race(stands(&mut door, false), accepting), stopped.as_mut()).await {
@@ -47,7 +47,7 @@ impl Acceptor {
                     Either::First(Either::First(())) if self.listener.suspend() => {
                         let opens = stands(&mut door, true);
                         if let Either::Second(()) = race(opens, stopped.as_mut()).await {
-                            return;
+                            return self.close();
                         }
                         while let Err(error) = self.listener.resume().await {
                             trouble.pause(&error).await;
@@ -72,6 +72,12 @@ impl Acceptor {
                 Err(error) => trouble.pause(&error).await,
             }
         }
+    }
+
+    fn close(self) {
+        #[cfg(unix)]
+        let _stillness = crate::process::stillness();
+        drop(self.listener);
     }
 }
 
