@@ -156,6 +156,7 @@ patterns! {
 patterns! {
     forking_over_tcp => Forking over Tcp,
     forking_over_unix => Forking over UnixPath,
+    forking_over_fifo => Forking over Fifo,
     forking_over_abstract => Forking over UnixAbstract,
 }
 

@@ -10,6 +10,8 @@ mod daemon;
 mod discover;
 #[cfg(target_os = "linux")]
 mod forking;
+#[cfg(target_os = "linux")]
+mod forking_pipes;
 mod iterative;
 mod kill;
 mod load;

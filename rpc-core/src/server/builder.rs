@@ -257,7 +257,11 @@ impl ServerBuilder {
         }
         let mut listeners = Vec::new();
         for address in addresses {
-            listeners.push(address.listen(&self.listen_options).await?);
+            let mut listener = address.listen(&self.listen_options).await?;
+            if self.pattern.hands_over() {
+                listener.defer();
+            }
+            listeners.push(listener);
         }
         listeners.extend(self.listeners);
         let offering = Offering {

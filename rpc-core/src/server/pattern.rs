@@ -97,6 +97,14 @@ impl Pattern {
         }
     }
 
+    /// Whether clients are handed over to other processes.
+    pub(super) fn hands_over(&self) -> bool {
+        match self {
+            Self::Concurrent(_) | Self::Iterative(_) => false,
+            Self::Forking(_) => true,
+        }
+    }
+
     /// Whether the clients that come by an address can be served.
     ///
     /// # Errors
@@ -112,7 +120,7 @@ impl Pattern {
                     address.scheme()
                 ),
             )
-            .with_hint("use tcp:// or unix:, or another pattern")
+            .with_hint("use tcp://, unix: or fifo:, or another pattern")
             .with_address(address.to_string())),
         }
     }
@@ -128,7 +136,7 @@ impl Pattern {
                 Code::InvalidAddress,
                 "clients of a listener of your own cannot be passed to a subserver",
             )
-            .with_hint("listen at tcp:// or unix:, or use another pattern")),
+            .with_hint("listen at tcp://, unix: or fifo:, or use another pattern")),
         }
     }
 

@@ -29,7 +29,9 @@
 
 mod access;
 mod checksum;
+mod deferred;
 mod directory;
+mod failures;
 mod lock;
 mod opening;
 mod pair;
@@ -61,6 +63,7 @@ use crate::race::{Either, race};
 
 use access::Access;
 use directory::{Directory, SUSPENDED, beside};
+use failures::{bind_error, connect_error};
 use lock::Lock;
 use opening::{ClientStream, Opening};
 use pair::{ClientPair, Pair};
@@ -68,6 +71,9 @@ use places::{Place, Places, Wish};
 use record::{Id, Nonce, Record};
 use sweeper::Sweeper;
 use wkp::WellKnownPipe;
+
+pub(super) use deferred::Deferred;
+pub(crate) use deferred::Letter;
 
 /// How long a client waits for room on the well-known pipe, or for the end of a conversation of a
 /// server that takes one client at a time. A server empties a full pipe in a few milliseconds, so
@@ -263,6 +269,8 @@ pub(crate) struct FifoListener {
     is_freed: bool,
     /// A record for whose pair there was no descriptor.
     again: Option<Record>,
+    /// Pairs are left to other processes to open.
+    defers: bool,
     /// How many were looked at.
     records: usize,
     address: Arc<str>,
@@ -301,6 +309,7 @@ impl FifoListener {
             is_freed: false,
             again: None,
             records: 0,
+            defers: false,
             address,
             _lock: lock,
         })
@@ -313,6 +322,10 @@ impl FifoListener {
             return Admission::Refused;
         };
         match self.places.take(user, record.id) {
+            Wish::Granted(place) if self.defers => {
+                let directory = Arc::clone(&self.directory.0);
+                Admission::Admitted(Deferred::conduit(directory, record, place, &self.address))
+            }
             Wish::Granted(place) => self.open(record, place),
             Wish::Full => {
                 self.queue.push_back((user, record));
@@ -402,6 +415,10 @@ impl Listener for FifoListener {
         self.address.to_string()
     }
 
+    fn defer(&mut self) {
+        self.defers = true;
+    }
+
     fn suspend(&mut self) -> bool {
         let suspended = self.pipe.suspend();
         if let Err(error) = &suspended {
@@ -448,52 +465,4 @@ fn peer(address: &Arc<str>, identity: Identity) -> Peer {
 /// Whether this process or system is out of something, and the client is not to blame.
 fn is_exhausted(error: &io::Error) -> bool {
     is_out_of_descriptors(error) || error.kind() == ErrorKind::OutOfMemory
-}
-
-fn connect_error(error: io::Error) -> Error {
-    let number = error.raw_os_error().map(Errno::from_raw_os_error);
-    let described = match number {
-        Some(Errno::NOENT) => Error::new(Code::Refused, "no server: there is no such pipe")
-            .with_hint("start the service, or check the path"),
-        Some(Errno::NXIO | Errno::PIPE) => {
-            Error::new(Code::Refused, "no server: nobody reads the well-known pipe")
-                .with_hint("start the service")
-        }
-        Some(Errno::ACCESS | Errno::PERM) => Error::new(
-            Code::Denied,
-            "this user may not write to the well-known pipe, or not make pipes beside it",
-        )
-        .with_hint("connect as the user of the server, or allow a group there"),
-        Some(Errno::LOOP) => {
-            Error::new(Code::Denied, "there is a symbolic link in place of a pipe")
-                .with_hint("do not trust this path")
-        }
-        _ if is_out_of_descriptors(&error) => {
-            Error::new(Code::Io, "this process has no file descriptor left")
-                .with_hint("raise the limit (ulimit -n), or open fewer connections")
-        }
-        _ => Error::new(Code::Io, "the system could not connect").with_hint("see the cause"),
-    };
-    described.with_source(error)
-}
-
-fn bind_error(error: io::Error) -> Error {
-    let described = match error.kind() {
-        ErrorKind::NotFound => Error::new(Code::Io, "the directory of the pipe does not exist")
-            .with_hint("create it, or check the path"),
-        ErrorKind::PermissionDenied => {
-            Error::new(Code::Denied, "this user may not create the well-known pipe")
-                .with_hint("choose a directory that this user may write to")
-        }
-        _ if is_out_of_descriptors(&error) => {
-            Error::new(Code::Io, "this process has no file descriptor left")
-                .with_hint("raise the limit (ulimit -n)")
-        }
-        _ => Error::new(
-            Code::Io,
-            "the system could not make a well-known pipe there",
-        )
-        .with_hint("see the cause"),
-    };
-    described.with_source(error)
 }

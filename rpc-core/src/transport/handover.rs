@@ -3,20 +3,29 @@
 use std::any::Any;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::net::{AddressFamily, getsockname};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::duplex::Duplex;
+use super::fifo::{Deferred, Letter};
 use super::{Address, Conduit, tcp, unix};
 
-/// The socket that a stream is, if it is one and nothing more: whoever has the descriptor has the
-/// connection.
-pub(super) fn socket(stream: &dyn Any) -> Option<BorrowedFd<'_>> {
-    if let Some(stream) = stream.downcast_ref::<TcpStream>() {
-        return Some(stream.as_fd());
-    }
-    let stream = stream.downcast_ref::<UnixStream>()?;
-    Some(stream.as_fd())
+/// A connection on its way to another process.
+#[derive(Debug)]
+pub(crate) enum Passage {
+    /// Whoever has the socket has the connection.
+    Socket(OwnedFd),
+    /// The client of a well-known pipe, whose own pipes nobody has opened.
+    Pair(Letter),
+}
+
+/// How a connection is handed over.
+pub(crate) struct Handover {
+    pub(crate) passage: Passage,
+    /// To be kept until the connection is over.
+    pub(crate) kept: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Address {
@@ -24,19 +33,30 @@ impl Address {
     pub(crate) fn can_be_handed_over(&self) -> bool {
         matches!(
             self,
-            Self::Tcp(_) | Self::Unix { .. } | Self::UnixAbstract { .. }
+            Self::Tcp(_) | Self::Unix { .. } | Self::UnixAbstract { .. } | Self::Fifo { .. }
         )
     }
 }
 
 impl Conduit {
-    /// The connection as another process can take it over. `None` if it is no plain socket.
+    /// The connection as another process can take it over. `None` if it cannot: it is neither a plain
+    /// socket nor of a listener that [defers](super::Listener::defer).
     ///
     /// # Errors
     /// The system's, if no descriptor is left.
-    pub(crate) fn hand_over(&self) -> Option<io::Result<OwnedFd>> {
-        let socket = self.io.socket()?;
-        Some(socket.try_clone_to_owned())
+    pub(crate) fn hand_over(&self) -> Option<io::Result<Handover>> {
+        if let Some(deferred) = self.io.as_any().downcast_ref::<Deferred>() {
+            let (letter, claim) = deferred.hand_over();
+            return Some(Ok(Handover {
+                passage: Passage::Pair(letter),
+                kept: Some(claim),
+            }));
+        }
+        let socket = socket(self.io.as_any())?.try_clone_to_owned();
+        Some(socket.map(|socket| Handover {
+            passage: Passage::Socket(socket),
+            kept: None,
+        }))
     }
 
     /// Takes over a connection that another process accepted. Who is at the other end is asked of
@@ -44,13 +64,35 @@ impl Conduit {
     ///
     /// # Errors
     /// The system's, or it is not a connection of a kind that is accepted here.
-    pub(crate) fn take_over(socket: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn take_over(passage: Passage) -> io::Result<Self> {
+        let socket = match passage {
+            Passage::Pair(letter) => return letter.open(),
+            Passage::Socket(socket) => socket,
+        };
         match getsockname(&socket)?.address_family() {
             AddressFamily::INET | AddressFamily::INET6 => tcp::take_over(socket.into()),
             AddressFamily::UNIX => unix::take_over(socket.into()),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
+
+    /// What hangs up when the peer does, if it has a descriptor.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        let stream = self.io.as_any();
+        match stream.downcast_ref::<Duplex>() {
+            Some(pipes) => Some(pipes.reader()),
+            None => socket(stream),
+        }
+    }
+}
+
+/// The socket that a stream is, if it is one and nothing more.
+fn socket(stream: &dyn Any) -> Option<BorrowedFd<'_>> {
+    if let Some(stream) = stream.downcast_ref::<TcpStream>() {
+        return Some(stream.as_fd());
+    }
+    let stream = stream.downcast_ref::<UnixStream>()?;
+    Some(stream.as_fd())
 }
 
 #[cfg(test)]
@@ -79,10 +121,10 @@ mod tests {
             let (mut client, accepted) = (client.unwrap(), accepted.unwrap());
             client.io.write_all(b"early").await.unwrap();
 
-            let socket = accepted.hand_over().unwrap().unwrap();
+            let handover = accepted.hand_over().unwrap().unwrap();
             let peer = accepted.peer.clone();
             drop(accepted);
-            let mut taken = Conduit::take_over(socket).unwrap();
+            let mut taken = Conduit::take_over(handover.passage).unwrap();
             assert_eq!(taken.peer, peer);
             assert_eq!(taken.peer.to_string(), peer.to_string());
             let mut early = [0; 5];

@@ -17,7 +17,7 @@ mod exec;
 mod expect;
 #[cfg(target_os = "linux")]
 mod fifo;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod handover;
 mod identity;
 mod memory;
@@ -36,6 +36,7 @@ mod unix;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 
@@ -47,6 +48,10 @@ use crate::error::{Code, Error};
 pub use accept::{AcceptBackoff, AcceptFault};
 pub use address::{Address, HostPort, IntoAddress, UNIX_PATH_MAX};
 pub use datagrams::{Datagrams, Examined, Gate};
+#[cfg(target_os = "linux")]
+pub(crate) use fifo::Letter;
+#[cfg(target_os = "linux")]
+pub(crate) use handover::{Handover, Passage};
 pub use identity::{Certificate, Identity};
 pub use options::{ConnectOptions, ListenOptions};
 pub use peer::Peer;
@@ -56,16 +61,14 @@ pub use tls::{ClientTls, ServerTls};
 
 /// A stream of bytes in both directions; implemented by everything that is one.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    /// The socket that this is, if it is one and nothing more.
-    #[cfg(unix)]
+    /// This stream as what it is.
     #[doc(hidden)]
-    fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>>;
+    fn as_any(&self) -> &dyn Any;
 }
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {
-    #[cfg(unix)]
-    fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        handover::socket(self)
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 
@@ -208,6 +211,11 @@ pub trait Listener: Send + 'static {
     fn suspend(&mut self) -> bool {
         false
     }
+
+    /// Leaves it to other processes to open the connections that are accepted from now on, where the
+    /// transport can: for a server that hands its clients over. Sockets need nothing of the kind.
+    #[doc(hidden)]
+    fn defer(&mut self) {}
 
     /// Lets clients come again, after [`suspend`](Self::suspend). Cancel safe.
     ///

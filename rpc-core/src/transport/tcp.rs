@@ -129,7 +129,7 @@ impl Listener for TcpListener {
 }
 
 /// A connection that another process accepted.
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 pub(super) fn take_over(stream: std::net::TcpStream) -> io::Result<Conduit> {
     let stream = TcpStream::from_std(stream)?;
     let at = stream.peer_addr()?;

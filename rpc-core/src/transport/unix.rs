@@ -153,6 +153,7 @@ async fn dial(name: &Path) -> io::Result<UnixStream> {
 }
 
 /// A connection that another process accepted.
+#[cfg(target_os = "linux")]
 pub(super) fn take_over(stream: std::os::unix::net::UnixStream) -> io::Result<Conduit> {
     let stream = UnixStream::from_std(stream)?;
     let own = stream.local_addr()?;

@@ -39,7 +39,8 @@ use std::time::Duration;
 /// [`spare`](Self::spare) processes; and the memory of a process while the connection lasts.
 ///
 /// **Cannot** share state between clients: each subserver has its own, built anew. Cannot serve at
-/// `memory:`, nor at a listener of your own: only sockets can be passed on. Needs Linux.
+/// `memory:` and `tls://`, nor at a listener of your own: plain sockets can be passed on, and the
+/// pipes of a `fifo:` client, which the subserver opens. Needs Linux.
 ///
 /// The main process alone listens and registers, and never speaks with a client but to refuse it. It
 /// starts a subserver when a client has sent its first bytes, at most

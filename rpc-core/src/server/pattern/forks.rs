@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::future::{Future as _, pending, poll_fn};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,7 +25,7 @@ use crate::server::reception::{Guest, Reception};
 use crate::server::subserver::{
     Duty, Kind, Order, Report, Resources, Starter, Subserver, end_with,
 };
-use crate::transport::Conduit;
+use crate::transport::{Conduit, Handover, Passage};
 
 /// How long a subserver may outlive its client. What runs for it is dropped at once, so who needs
 /// longer computes and does not notice.
@@ -93,8 +92,8 @@ impl Host for Forks {
 impl Inner {
     /// Looks after one client, from its first byte to the end of its subserver.
     async fn look_after(self: Arc<Self>, mut guest: Guest) {
-        let socket = match guest.conduit().hand_over() {
-            Some(Ok(socket)) => socket,
+        let Handover { passage, kept } = match guest.conduit().hand_over() {
+            Some(Ok(handover)) => handover,
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot pass a client on");
                 return guest.refuse(Code::Overloaded, STARVED);
@@ -104,17 +103,17 @@ impl Inner {
         };
         let ended = guest.elsewhere();
         let ready = async {
-            let spoken = tokio::time::timeout(self.handshake, has_spoken(socket)).await;
-            let Ok(Ok(Some(socket))) = spoken else {
+            let spoken = tokio::time::timeout(self.handshake, has_spoken(passage)).await;
+            let Ok(Ok(Some(passage))) = spoken else {
                 return None;
             };
             let place = match self.queue.try_place() {
                 Some(place) => Ok(place),
                 None => self.queue.wait().await,
             };
-            Some(place.map(|place| (socket, place)))
+            Some(place.map(|place| (passage, place)))
         };
-        let (socket, _place) = match race(race(ended.cancelled(), self.leaving.cancelled()), ready)
+        let (passage, _place) = match race(race(ended.cancelled(), self.leaving.cancelled()), ready)
             .await
         {
             Either::First(Either::First(())) | Either::Second(None) => return,
@@ -130,7 +129,7 @@ impl Inner {
             }
             Either::Second(Some(Ok(ready))) => ready,
         };
-        let order = Order::Serve(socket);
+        let order = Order::Serve(passage);
         let subserver = match self.subserver(&order).await {
             Ok(subserver) => subserver,
             Err(error) => {
@@ -141,6 +140,7 @@ impl Inner {
         // From here on nobody else has the connection, so it ends with the subserver.
         drop(order);
         self.supervise(subserver, guest.leave(), ended).await;
+        drop(kept);
     }
 
     /// A subserver that has the order: one of those that wait, or a new one.
@@ -178,6 +178,9 @@ impl Inner {
     ) {
         let Subserver { child, line } = subserver;
         let (mut is_told, mut is_up) = (false, true);
+        if !line.hears() {
+            membership.heard();
+        }
         loop {
             let over = race(child.wait(), ended.cancelled());
             let report = async {
@@ -276,7 +279,11 @@ async fn start(starter: &Arc<Starter>) -> io::Result<Subserver> {
 
 /// Waits until the client has sent something, which stays unread: one that is silent costs no
 /// process. `None` if it has gone without a word.
-async fn has_spoken(socket: OwnedFd) -> io::Result<Option<OwnedFd>> {
+async fn has_spoken(passage: Passage) -> io::Result<Option<Passage>> {
+    let Passage::Socket(socket) = passage else {
+        // Its record was read.
+        return Ok(Some(passage));
+    };
     // Of whatever kind the socket is: nothing is asked but whether there is something to read.
     let socket = UnixStream::from_std(socket.into())?;
     let peek = || match recv(&socket, &mut [0], RecvFlags::PEEK) {
@@ -286,7 +293,7 @@ async fn has_spoken(socket: OwnedFd) -> io::Result<Option<OwnedFd>> {
     };
     let spoken = socket.async_io(Interest::READABLE, peek).await?;
     let socket = socket.into_std()?;
-    Ok(spoken.then(|| socket.into()))
+    Ok(spoken.then(|| Passage::Socket(socket.into())))
 }
 
 /// A subserver's side: serves the one client, and ends the process.
@@ -295,17 +302,19 @@ pub(super) async fn serve(
     mut orders: Receiver<Order>,
     reception: Arc<Reception>,
 ) -> ! {
-    let socket = match orders.recv().await {
-        Some(Order::Serve(socket)) => socket,
+    let passage = match orders.recv().await {
+        Some(Order::Serve(passage)) => passage,
         Some(Order::Drain) => std::process::exit(0),
         // The main process is gone, and this one is about to.
         None => pending().await,
     };
-    let taken = socket.try_clone().and_then(|socket| {
-        end_with(socket, LEFT_ALONE_MAX)?;
-        Ok(())
+    let taken = Conduit::take_over(passage).and_then(|conduit| {
+        if let Some(descriptor) = conduit.descriptor() {
+            end_with(descriptor.try_clone_to_owned()?, LEFT_ALONE_MAX)?;
+        }
+        Ok(conduit)
     });
-    let conduit = match taken.and_then(|()| Conduit::take_over(socket)) {
+    let conduit = match taken {
         Ok(conduit) => conduit,
         Err(error) => {
             tracing::error!(%error, "cannot take a client over");

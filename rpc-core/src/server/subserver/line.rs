@@ -1,8 +1,11 @@
 //! The line between the main process and a subserver: descriptor 0 of the latter.
 //!
-//! A pair of sockets that keeps messages apart and carries descriptors. Both ends are of one
-//! program, so what arrives is trusted; what cannot be read all the same ends the line.
+//! A pair of sockets that keeps messages apart and carries descriptors. Where a sandbox refuses it,
+//! there are no sockets to be handed over either, and a pipe in the same manner does, one way. Both
+//! ends are of one program, so what arrives is trusted; what cannot be read all the same ends the
+//! line.
 
+use std::future::pending;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,14 +15,17 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
+use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
+
+use crate::transport::{Letter, Passage};
 
 /// What the main process asks of a subserver.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Serve the client at the other end of this socket.
-    Serve(OwnedFd),
+    /// Serve this client.
+    Serve(Passage),
     /// Take no new calls, finish those that run, and end.
     Drain,
 }
@@ -31,43 +37,81 @@ pub(crate) enum Report {
     Agreed,
 }
 
-const SERVE: u8 = b'S';
+const SERVE_SOCKET: u8 = b'S';
+const SERVE_PAIR: u8 = b'P';
 const DRAIN: u8 = b'D';
 const AGREED: u8 = b'A';
 
+/// The most bytes of a message, which is what enters a pipe whole: a path and a record.
+const MESSAGE_MAX: usize = 4096;
+
 /// The main process's end.
-pub(crate) struct Line {
-    socket: UnixStream,
+pub(crate) enum Line {
+    /// Both ways, with descriptors.
+    Sockets(UnixStream),
+    /// To the subserver only.
+    Pipe(OwnedFd),
 }
 
 impl Line {
     /// A new line, and its other end.
     ///
     /// # Errors
-    /// The system's: no descriptor is left, or a sandbox refuses pairs of sockets.
+    /// The system's: no descriptor is left.
     pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
-        let (ours, theirs) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
-        // Of this end alone: a subserver has a thread that waits for its orders.
+        let flags = SocketFlags::CLOEXEC;
+        match socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None) {
+            Ok((ours, theirs)) => {
+                // Of this end alone: a subserver has a thread that waits for its orders.
+                rustix::io::ioctl_fionbio(&ours, true)?;
+                Ok((Self::Sockets(UnixStream::from_std(ours.into())?), theirs))
+            }
+            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(error.into()),
+            Err(_) => Self::pipe(),
+        }
+    }
+
+    fn pipe() -> io::Result<(Self, OwnedFd)> {
+        // Reads give one write each.
+        let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::DIRECT)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
-        let socket = UnixStream::from_std(ours.into())?;
-        Ok((Self { socket }, theirs))
+        Ok((Self::Pipe(ours), theirs))
     }
 
     /// Gives an order. It waits in the line until the subserver looks.
     ///
     /// # Errors
-    /// The subserver is gone, or does not look at its orders.
+    /// The subserver is gone, or does not look at its orders; or a socket cannot be handed over.
     pub(crate) fn order(&self, order: &Order) -> io::Result<()> {
-        let line = self.socket.as_fd();
+        let mut message = Vec::new();
+        let mut descriptor = None;
         match order {
-            Order::Serve(client) => send(line, SERVE, Some(client.as_fd())),
-            Order::Drain => send(line, DRAIN, None),
+            Order::Serve(Passage::Socket(socket)) => {
+                message.push(SERVE_SOCKET);
+                descriptor = Some(socket.as_fd());
+            }
+            Order::Serve(Passage::Pair(letter)) => {
+                message.push(SERVE_PAIR);
+                message.extend(letter.to_bytes());
+            }
+            Order::Drain => message.push(DRAIN),
         }
+        if message.len() > MESSAGE_MAX {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        match (self, descriptor) {
+            (Self::Sockets(socket), descriptor) => send(socket.as_fd(), &message, descriptor),
+            (Self::Pipe(pipe), None) => match rustix::io::write(pipe, &message) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.into()),
+            },
+            (Self::Pipe(_), Some(_)) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Whether anything is ever reported over it.
+    pub(crate) fn hears(&self) -> bool {
+        matches!(self, Self::Sockets(_))
     }
 
     /// Waits for what the subserver has to say; `None` when it has hung up. Cancel safe.
@@ -75,9 +119,12 @@ impl Line {
     /// # Errors
     /// The system's; the line is of no use then.
     pub(crate) async fn report(&self) -> io::Result<Option<Report>> {
-        let receive = || receive(&self.socket);
-        match self.socket.async_io(Interest::READABLE, receive).await? {
-            Some((AGREED, None)) => Ok(Some(Report::Agreed)),
+        let Self::Sockets(socket) = self else {
+            return pending().await;
+        };
+        let receive = || receive(socket);
+        match socket.async_io(Interest::READABLE, receive).await? {
+            Some((message, None)) if message == [AGREED] => Ok(Some(Report::Agreed)),
             Some(_) => Err(io::ErrorKind::InvalidData.into()),
             None => Ok(None),
         }
@@ -87,21 +134,33 @@ impl Line {
 /// Waits, blocking, for the next order over a subserver's end of the line; `None` when the main
 /// process is gone.
 pub(crate) fn next_order(line: &OwnedFd) -> io::Result<Option<Order>> {
-    match receive(line)? {
-        Some((SERVE, Some(client))) => Ok(Some(Order::Serve(client))),
-        Some((DRAIN, None)) => Ok(Some(Order::Drain)),
-        Some(_) => Err(io::ErrorKind::InvalidData.into()),
-        None => Ok(None),
-    }
+    let Some((message, descriptor)) = receive(line)? else {
+        return Ok(None);
+    };
+    let order = match (message.split_first(), descriptor) {
+        (Some((&SERVE_SOCKET, [])), Some(socket)) => Some(Order::Serve(Passage::Socket(socket))),
+        (Some((&SERVE_PAIR, letter)), None) => {
+            Letter::from_bytes(letter).map(|letter| Order::Serve(Passage::Pair(letter)))
+        }
+        (Some((&DRAIN, [])), None) => Some(Order::Drain),
+        _ => None,
+    };
+    order
+        .map(Some)
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Tells the main process something.
+/// Tells the main process something, if the line goes that way.
 pub(crate) fn report(line: &OwnedFd, report: Report) -> io::Result<()> {
     let Report::Agreed = report;
-    send(line.as_fd(), AGREED, None)
+    send(line.as_fd(), &[AGREED], None)
 }
 
-fn send(line: BorrowedFd<'_>, word: u8, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+fn send(
+    line: BorrowedFd<'_>,
+    message: &[u8],
+    descriptor: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let descriptors = descriptor.as_slice();
@@ -112,7 +171,7 @@ fn send(line: BorrowedFd<'_>, word: u8, descriptor: Option<BorrowedFd<'_>>) -> i
     // A subserver that is gone is an error and no signal.
     let flags = SendFlags::NOSIGNAL;
     loop {
-        match sendmsg(line, &[IoSlice::new(&[word])], &mut ancillary, flags) {
+        match sendmsg(line, &[IoSlice::new(message)], &mut ancillary, flags) {
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -120,29 +179,36 @@ fn send(line: BorrowedFd<'_>, word: u8, descriptor: Option<BorrowedFd<'_>>) -> i
     }
 }
 
-fn receive(line: impl AsFd) -> io::Result<Option<(u8, Option<OwnedFd>)>> {
-    let mut word = [0];
+fn receive(line: impl AsFd) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
+    let mut message = vec![0; MESSAGE_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    loop {
-        let mut into = [IoSliceMut::new(&mut word)];
-        match recvmsg(&line, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-            Ok(received) if received.bytes == 0 => return Ok(None),
-            Ok(_) => break,
+    let length = loop {
+        let mut into = [IoSliceMut::new(&mut message)];
+        let received = recvmsg(&line, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC);
+        let received = match received {
+            Err(Errno::NOTSOCK) => rustix::io::read(&line, &mut message),
+            received => received.map(|received| received.bytes),
+        };
+        match received {
+            Ok(length) => break length,
             Err(Errno::INTR) => {}
             // The other end was closed with something unread in it.
-            Err(Errno::CONNRESET) => return Ok(None),
+            Err(Errno::CONNRESET) => break 0,
             Err(error) => return Err(error.into()),
         }
+    };
+    if length == 0 {
+        return Ok(None);
     }
+    message.truncate(length);
     let mut descriptor = None;
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {
             descriptor = descriptors.last();
         }
     }
-    let [word] = word;
-    Ok(Some((word, descriptor)))
+    Ok(Some((message, descriptor)))
 }
 
 #[cfg(test)]
@@ -156,9 +222,10 @@ mod tests {
     async fn orders_and_descriptors_arrive_in_order() {
         let (line, end) = Line::pair().unwrap();
         let (ours, theirs) = StdStream::pair().unwrap();
-        line.order(&Order::Serve(theirs.into())).unwrap();
+        line.order(&Order::Serve(Passage::Socket(theirs.into())))
+            .unwrap();
         line.order(&Order::Drain).unwrap();
-        let Some(Order::Serve(client)) = next_order(&end).unwrap() else {
+        let Some(Order::Serve(Passage::Socket(client))) = next_order(&end).unwrap() else {
             panic!("the first order is to serve");
         };
         assert!(matches!(next_order(&end).unwrap(), Some(Order::Drain)));
@@ -183,5 +250,21 @@ mod tests {
         drop(end);
         assert_eq!(line.report().await.unwrap(), None);
         assert!(line.order(&Order::Drain).is_err());
+    }
+
+    /// Where a sandbox refuses sockets.
+    #[tokio::test]
+    async fn a_pipe_carries_what_needs_no_descriptor() {
+        let (line, end) = Line::pipe().unwrap();
+        assert!(!line.hears());
+        line.order(&Order::Drain).unwrap();
+        line.order(&Order::Drain).unwrap();
+        assert!(matches!(next_order(&end).unwrap(), Some(Order::Drain)));
+        assert!(matches!(next_order(&end).unwrap(), Some(Order::Drain)));
+        let (_ours, theirs) = StdStream::pair().unwrap();
+        let refused = line.order(&Order::Serve(Passage::Socket(theirs.into())));
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::Unsupported);
+        drop(line);
+        assert!(next_order(&end).unwrap().is_none());
     }
 }
