@@ -22,6 +22,8 @@ mod program;
 mod restart;
 mod runtime;
 mod skew;
+#[cfg(target_os = "linux")]
+mod unix;
 
 /// Tests that need the machine for themselves, because they put load on it or measure time, take
 /// turns here. The others run beside them.

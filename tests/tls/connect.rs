@@ -9,7 +9,7 @@ use support::certs::{Authority, as_it_is};
 use support::work::{WorkClient, WorkServer, Worker};
 use support::{LIMIT, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::pair::{client, server};
 
@@ -147,6 +147,25 @@ async fn row_52_clear_text_and_tls_are_told_apart() {
         text.contains("the server does not speak TLS at this port; give it a tls:// address"),
         "{text}"
     );
+}
+
+/// A client that goes on talking while it is refused. If its socket were closed at once, with what it
+/// said unread, the system would reset the connection, and might take the alert back.
+#[tokio::test]
+async fn a_refusal_arrives_although_the_client_goes_on_talking() {
+    let root = Authority::new("Root");
+    let server = serve(server(&root.server(&["127.0.0.1"], as_it_is))).await;
+    let at = server.addresses()[0].replace("tls://", "");
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(&at).await.unwrap();
+        stream.write_all(&[b'x'; 60_000]).await.unwrap();
+        let mut told = Vec::new();
+        let reading = stream.read_to_end(&mut told);
+        within("it is hung up on", LIMIT, reading)
+            .await
+            .expect("no reset");
+        assert_eq!(told[..2], [0x15, 3], "an alert of TLS");
+    }
 }
 
 /// Whatever goes wrong, the only bytes that ever leave are those of TLS.

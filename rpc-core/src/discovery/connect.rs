@@ -180,10 +180,18 @@ impl ChannelBuilder {
         self
     }
 
+    /// Says of which user the process must be that answers, as `expect_identity("uid:..")` does: for
+    /// Unix sockets, above all at abstract names, which any process of the machine can take while the
+    /// service is away.
+    pub fn expect_uid(self, uid: u32) -> Self {
+        self.expect_identity(format!("uid:{uid}"))
+    }
+
     /// Dials now. For a name: asks the matchmaker, and connects to one instance.
     ///
     /// For an address the peer's answer to the handshake is not waited for: the first calls travel
-    /// along with it, and if the peer refuses it they fail as not executed and say why.
+    /// along with it, and if the peer refuses it they fail as not executed and say why. Over TLS it
+    /// is waited for, so that a client whose certificate is refused learns it here.
     ///
     /// # Errors
     /// The address is invalid or cannot be reached; the matchmaker cannot be reached, or knows no

@@ -23,13 +23,16 @@ pub(super) struct Reception {
 }
 
 impl Reception {
-    /// Counts a client in. Who comes when there is no room is told so.
+    /// Counts a client in. Who may not come, or comes when there is no room, is told so.
     pub(super) fn admit(self: &Arc<Self>, conduit: Conduit) -> Option<Guest> {
         let origin = Origin::of(&conduit.peer);
-        let refusal = if self.connections.len() >= self.connections_max {
-            Some("the server has all the connections that it allows")
+        let refusal = if let Some(text) = conduit.refusal {
+            tracing::info!(client = %conduit.peer, "refused: {text}");
+            Some((Code::Denied, text))
+        } else if self.connections.len() >= self.connections_max {
+            Some((Code::Overloaded, FULL))
         } else if self.connections.from(&origin) >= self.connections_per_peer_max {
-            Some("the server has all the connections that it allows to one peer")
+            Some((Code::Overloaded, FULL_FOR_ONE))
         } else {
             None
         };
@@ -40,13 +43,16 @@ impl Reception {
         };
         match refusal {
             None => Some(guest),
-            Some(text) => {
-                guest.refuse(Code::Overloaded, text);
+            Some((code, text)) => {
+                guest.refuse(code, text);
                 None
             }
         }
     }
 }
+
+const FULL: &str = "the server has all the connections that it allows";
+const FULL_FOR_ONE: &str = "the server has all the connections that it allows to one peer";
 
 /// A client that was let in and has not been spoken to.
 pub(super) struct Guest {

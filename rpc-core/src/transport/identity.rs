@@ -19,8 +19,10 @@ pub enum Identity {
         uid: u32,
         /// The group that it ran as when it connected.
         gid: u32,
-        /// Its number, where the system tells. Numbers are used again: it may name another process
-        /// once this connection is closed.
+        /// Its number, where the system tells, for people. As long as the connection is open it
+        /// names this process, because the connection ends before a dead process's number is free,
+        /// unless the process has passed the connection on to another. Once it is closed the number
+        /// may name any process.
         pid: Option<u32>,
     },
     /// Who holds the key of a certificate; a certificate authority that this side trusts says who

@@ -103,6 +103,8 @@ pub struct Conduit {
     pub peer: Peer,
     /// What it is made of, if that is not a stream.
     pub(crate) datagrams: Option<Box<dyn Datagrams>>,
+    /// Why the peer may not connect, if it may not.
+    pub(crate) refusal: Option<&'static str>,
 }
 
 impl Conduit {
@@ -112,6 +114,7 @@ impl Conduit {
             io: Box::new(io),
             peer,
             datagrams: None,
+            refusal: None,
         }
     }
 
@@ -121,7 +124,16 @@ impl Conduit {
             io: Box::new(tokio::io::empty()),
             peer,
             datagrams: Some(Box::new(datagrams)),
+            refusal: None,
         }
+    }
+
+    /// The same connection, of a peer that may not connect: a server answers its hello with a refusal
+    /// ([`Code::Denied`]) that says why, and none of the calls that came with it runs.
+    #[must_use]
+    pub fn refused(mut self, why: &'static str) -> Self {
+        self.refusal = Some(why);
+        self
     }
 }
 
@@ -295,9 +307,11 @@ impl Address {
             Self::Tls(at) => Ok(Box::new(tls::TlsListener::bind(at, options).await?)),
             Self::Udp(at) => Ok(Box::new(udp::UdpListener::bind(at, options).await?)),
             #[cfg(unix)]
-            Self::Unix { path } => Ok(Box::new(unix::UnixListener::bind(path).await?)),
+            Self::Unix { path } => Ok(Box::new(unix::UnixListener::bind(path, options).await?)),
             #[cfg(unix)]
-            Self::UnixAbstract { name } => Ok(Box::new(unix::UnixListener::bind_abstract(name)?)),
+            Self::UnixAbstract { name } => {
+                Ok(Box::new(unix::UnixListener::bind_abstract(name, options)?))
+            }
             #[cfg(target_os = "linux")]
             Self::Fifo { path } => Ok(Box::new(fifo::FifoListener::bind(path, options).await?)),
             #[cfg(unix)]

@@ -28,6 +28,14 @@ impl ConnectOptions {
         Self::default()
     }
 
+    /// Says of which user the process must be that listens, as `expect_identity("uid:..")` does. An
+    /// abstract name (`unix:@name`) can be taken by any process of the machine while its service is
+    /// away; this is how a client notices.
+    #[must_use]
+    pub fn expect_uid(self, uid: u32) -> Self {
+        self.expect_identity(format!("uid:{uid}"))
+    }
+
     /// Allows clear text (`tcp://`, `udp://`) to hosts other than this one: whoever is on the way
     /// can read it and change it, and nobody knows who answers. Without it such a connection fails
     /// as [`Code::Insecure`](crate::Code::Insecure).
@@ -115,6 +123,7 @@ impl ConnectOptions {
 pub struct ListenOptions {
     insecure: bool,
     group: Option<u32>,
+    users: Option<Arc<[u32]>>,
     #[cfg(feature = "_tls")]
     tls: Option<ServerTls>,
 }
@@ -154,6 +163,25 @@ impl ListenOptions {
     /// The group whose processes may connect to a well-known pipe.
     pub fn allowed_group(&self) -> Option<u32> {
         self.group
+    }
+
+    /// Lets processes of these users, and of no others, connect to a Unix socket (`unix:`). Whoever
+    /// else connects is told that it may not
+    /// ([`Code::Denied`](crate::Code::Denied), not executed); the kernel says who it is.
+    ///
+    /// Without a list, the permissions of the socket's file and its directories decide, which by
+    /// default lets in the server's own user and root. With one, the list decides: the file may be
+    /// opened by everybody, the directories still have to be passed. An abstract name has no file, so
+    /// that without a list the server's own user and root may connect.
+    #[must_use]
+    pub fn allow_uids(mut self, uids: impl IntoIterator<Item = u32>) -> Self {
+        self.users = Some(uids.into_iter().collect());
+        self
+    }
+
+    /// The users whose processes may connect to a Unix socket, if there is a list.
+    pub fn allowed_uids(&self) -> Option<&[u32]> {
+        self.users.as_deref()
     }
 
     /// The certificate to show at `tls://`, and which clients to let in. There is no default.

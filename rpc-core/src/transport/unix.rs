@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use tokio::time::sleep;
 
 use super::accept::is_out_of_descriptors;
-use super::{Address, Conduit, Connector, Identity, Listener, Peer};
+use super::{Address, Conduit, Connector, Identity, ListenOptions, Listener, Peer};
 use crate::error::{Code, Error};
 
 use file::SocketFile;
@@ -28,6 +28,9 @@ const QUEUE_POLL_MIN: Duration = Duration::from_millis(1);
 
 /// The longest such pause.
 const QUEUE_POLL_MAX: Duration = Duration::from_millis(50);
+
+/// The user who may do everything anyway.
+const ROOT: u32 = 0;
 
 /// Opens connections to a socket.
 pub(super) struct UnixConnector {
@@ -80,34 +83,49 @@ pub(super) struct UnixListener {
     address: Arc<str>,
     /// The user that began to listen.
     uid: u32,
+    /// Who may connect, beside what the permissions of the file say.
+    allowed: Option<Arc<[u32]>>,
 }
 
 impl UnixListener {
     /// Listens at a path, which may be left over from a process that is gone.
-    pub(super) async fn bind(path: &str) -> Result<Self, Error> {
+    pub(super) async fn bind(path: &str, options: &ListenOptions) -> Result<Self, Error> {
         let address = format!("unix:{path}");
-        match SocketFile::bind(Path::new(path)).await {
+        let allowed = options.allowed_uids().map(Arc::from);
+        let bound = match SocketFile::bind(Path::new(path)).await {
+            // The list decides, so that the file need not.
+            Ok((file, inner)) if allowed.is_some() => {
+                file.open_to_everybody().map(|()| (file, inner))
+            }
+            bound => bound,
+        };
+        match bound {
             Ok((file, inner)) => Ok(Self {
                 _file: Some(file),
                 inner,
                 address: address.into(),
                 uid: geteuid().as_raw(),
+                allowed,
             }),
             Err(error) => Err(error.with_address(address)),
         }
     }
 
     /// Listens at an abstract name, which the kernel frees with its last descriptor. Any process of
-    /// the machine may take a free one: a client that must know whom it reaches checks the peer.
-    pub(super) fn bind_abstract(name: &str) -> Result<Self, Error> {
+    /// the machine may take a free one: a client that must know whom it reaches expects an identity.
+    /// Any process may connect, too, so that there is always a list of who may.
+    pub(super) fn bind_abstract(name: &str, options: &ListenOptions) -> Result<Self, Error> {
         let address = format!("unix:@{name}");
+        let uid = geteuid().as_raw();
+        let own = || Arc::from([uid, ROOT]);
         let inner = tokio::net::UnixListener::bind(abstract_name(name)?)
             .map_err(|error| bind_error(error).with_address(address.as_str()))?;
         Ok(Self {
             _file: None,
             inner,
             address: address.into(),
-            uid: geteuid().as_raw(),
+            uid,
+            allowed: Some(options.allowed_uids().map_or_else(own, Arc::from)),
         })
     }
 }
@@ -117,7 +135,14 @@ impl Listener for UnixListener {
     async fn accept(&mut self) -> io::Result<Conduit> {
         // No further await: what was accepted must be returned.
         let (stream, _) = self.inner.accept().await?;
-        Ok(conduit(stream, &self.address))
+        let conduit = conduit(stream, &self.address);
+        let Some(allowed) = &self.allowed else {
+            return Ok(conduit);
+        };
+        match conduit.peer.uid() {
+            Some(uid) if allowed.contains(&uid) => Ok(conduit),
+            _ => Ok(conduit.refused("the server does not let this user connect")),
+        }
     }
 
     fn address(&self) -> String {
@@ -276,7 +301,10 @@ mod tests {
         );
 
         let nowhere = format!("{}/a", TempPath::new().as_str());
-        let error = UnixListener::bind(&nowhere).await.err().unwrap();
+        let error = UnixListener::bind(&nowhere, &ListenOptions::new())
+            .await
+            .err()
+            .unwrap();
         assert_eq!(error.code(), Code::Io);
         assert!(
             error
@@ -290,11 +318,13 @@ mod tests {
     #[cfg(target_os = "linux")]
     async fn row_54_an_abstract_name_is_held_by_one() {
         let name = format!("rpc-core-held-{}", std::process::id());
-        let held = UnixListener::bind_abstract(&name).unwrap();
-        let error = UnixListener::bind_abstract(&name).err().unwrap();
+        let held = UnixListener::bind_abstract(&name, &ListenOptions::new()).unwrap();
+        let error = UnixListener::bind_abstract(&name, &ListenOptions::new())
+            .err()
+            .unwrap();
         assert_eq!(error.code(), Code::InUse);
         drop(held);
-        UnixListener::bind_abstract(&name).unwrap();
+        UnixListener::bind_abstract(&name, &ListenOptions::new()).unwrap();
     }
 
     /// A client that finds the queue full waits for its turn, as it would with TCP.

@@ -4,9 +4,9 @@
 //! where somebody listens never is: starting and taking over happen under a lock on the directory,
 //! and a file is removed only after its inode was seen to be the dead one.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,6 +56,40 @@ impl SocketFile {
         ))
     }
 }
+
+impl SocketFile {
+    /// Lets everybody connect who comes as far as the file.
+    #[cfg(target_os = "linux")]
+    pub(super) fn open_to_everybody(&self) -> Result<(), Error> {
+        use std::os::fd::AsRawFd as _;
+
+        use rustix::fs::{Mode, OFlags, open};
+
+        // By a descriptor of it, so that what somebody may have put in its place stays as it is.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = open(&self.path, flags, Mode::empty()).map_err(io::Error::from);
+        let file: File = file.map_err(bind_error)?.into();
+        let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let found = file.metadata().map_err(bind_error)?;
+        let found = FileId {
+            device: found.dev(),
+            inode: found.ino(),
+        };
+        if found != self.id {
+            return Err(bind_error(ErrorKind::AddrInUse.into()));
+        }
+        fs::set_permissions(by_descriptor, Permissions::from_mode(EVERYBODY)).map_err(bind_error)
+    }
+
+    /// Lets everybody connect who comes as far as the file.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn open_to_everybody(&self) -> Result<(), Error> {
+        fs::set_permissions(&self.path, Permissions::from_mode(EVERYBODY)).map_err(bind_error)
+    }
+}
+
+/// The mode of a socket that everybody may connect to.
+const EVERYBODY: u32 = 0o666;
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
