@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use rpc_core::Code;
+use rpc_core::transport::{Address, ConnectOptions};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use support::fifo::{self, open_pipe, pair, record};
 use support::{LIMIT, within};
+use tokio::io::AsyncReadExt as _;
 
 use super::site::Site;
 
@@ -108,13 +110,15 @@ async fn row_49_a_wrong_nonce_is_refused_by_the_client() {
         (served, down)
     });
     listening.await.unwrap();
-    let error = within("an answer", LIMIT, site.call()).await.err().unwrap();
+    let address: Address = site.address().parse().unwrap();
+    let connector = address.connector(&ConnectOptions::new()).unwrap();
+    let mut conduit = connector.connect().await.unwrap();
+    let mut byte = [0];
+    let read = within("an answer", LIMIT, conduit.io.read(&mut byte)).await;
+    let error = read.unwrap_err().into_inner().unwrap();
+    let error = error.downcast::<rpc_core::Error>().unwrap();
     assert_eq!(error.code(), Code::Unauthenticated);
-    assert!(
-        error
-            .to_string()
-            .contains("has not read the well-known pipe"),
-        "{error}"
-    );
+    let text = error.to_string();
+    assert!(text.contains("has not read the well-known pipe"), "{text}");
     impostor.await.unwrap();
 }

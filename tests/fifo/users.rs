@@ -44,7 +44,11 @@ impl Copy {
     fn of(program: impl AsRef<Path>) -> Self {
         let directory = TempDir::new();
         fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
-        fs::copy(program, directory.file("program")).unwrap();
+        // By another process: a file that this one has open to write, a child of another test may
+        // inherit for a moment, and then nobody can run it.
+        let mut copy = Command::new("cp");
+        copy.arg(program.as_ref()).arg(directory.file("program"));
+        assert_eq!(Process::run(&mut copy).code, Some(0));
         Self { directory }
     }
 
