@@ -8,7 +8,10 @@
 //! The main process says `listening ADDRESS` for each address and `ready` at last, and drains on
 //! SIGTERM; `--ballast` makes it so large. `role` says whether this process is a subserver.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::process::ExitCode;
+use std::task::Poll;
 use std::time::Duration;
 
 use rpc_core::server::Forking;
@@ -61,8 +64,13 @@ async fn serve(arguments: Vec<String>, is_subserver: bool) -> Result<(), Error> 
     for address in server.addresses() {
         println!("listening {address}");
     }
+    let mut running = pin!(server.run_until_signal());
+    // It heeds signals once it was polled, and only then is it ready for all that tests do to it.
+    if let Poll::Ready(ended) = poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx))).await {
+        return ended;
+    }
     println!("ready");
-    server.run_until_signal().await?;
+    running.await?;
     drop(ballast);
     Ok(())
 }

@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use rpc_core::server::Forking;
 use rpc_core::transport::Address;
-use rpc_core::{Code, Executed, Server, ServerBuilder};
+use rpc_core::{Channel, Code, Executed, Server, ServerBuilder};
 use support::perils::{Perilous, PerilsClient, PerilsServer};
 use support::{LIMIT, Process, TempDir, eventually_async, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::program::matchmaker;
 
 /// Longer than any test lasts.
 const LONG: Duration = Duration::from_secs(3600);
@@ -171,6 +174,66 @@ async fn row_18_the_caps_of_the_server_hold_for_all_subservers_together() {
     assert_eq!(error.code(), Code::Overloaded);
     assert_eq!(error.executed(), Executed::No);
     assert!(error.to_string().contains("all the connections"), "{error}");
+}
+
+/// A main process with few descriptors serves whom it can, and all again when some have left.
+#[tokio::test]
+async fn row_19_a_main_process_without_descriptors_goes_on() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\""]);
+    command.arg(env!("CARGO_BIN_EXE_test-forking"));
+    let main = Process::spawn(command.args(["--listen", "tcp://127.0.0.1:0"]));
+    let address = main.nth_line("listening ", 0);
+    main.line("it is ready", |line| (line == "ready").then_some(()));
+    let mut clients = JoinSet::new();
+    for number in 0..40 {
+        let address = address.clone();
+        clients.spawn(async move {
+            let client = PerilsClient::connect(&address).await.ok()?;
+            let client = client.with_deadline(Duration::from_secs(3));
+            match client.echo(number).await {
+                Ok(_) => Some(client),
+                Err(error) => {
+                    assert_ne!(error.executed(), Executed::Yes, "{error}");
+                    None
+                }
+            }
+        });
+    }
+    let served: Vec<_> = clients.join_all().await.into_iter().flatten().collect();
+    println!(
+        "{} of 40 clients are served with 40 descriptors",
+        served.len()
+    );
+    assert!(!served.is_empty() && served.len() < 40);
+    for client in &served {
+        assert_eq!(client.echo(1).await, Ok(1), "who is served goes on");
+    }
+    drop(served);
+    let began = Instant::now();
+    eventually_async("there is room again", LIMIT, async || {
+        let client = PerilsClient::connect(&address).await.ok()?;
+        client.echo(1).await.ok()
+    })
+    .await;
+    println!("room again after {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn clients_that_discover_the_server_find_the_instance_that_is_registered() {
+    let matchmaker = matchmaker().await;
+    let server = builder(Forking::new().command(program()))
+        .listen("tcp://127.0.0.1:0")
+        .matchmaker(matchmaker.address())
+        .register();
+    let _server = server.start().await.unwrap();
+    let (listed, _) = matchmaker.listed("test.Perils", 1).await;
+    assert_eq!(listed.len(), 1);
+    let channel = Channel::builder("mm:test.Perils").matchmaker(matchmaker.address());
+    let client = PerilsClient::new(channel.connect().await.unwrap());
+    assert_eq!(client.count().await, Ok(1));
+    let (listed, _) = matchmaker.listed("test.Perils", 1).await;
+    assert_eq!(listed.len(), 1, "a subserver does not register");
 }
 
 #[tokio::test]

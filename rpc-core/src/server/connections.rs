@@ -49,6 +49,7 @@ struct Open {
 enum Ending {
     Link(Link),
     /// Another process speaks with the client. Firing this ends that.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     Elsewhere(Cancellation),
 }
 

@@ -10,7 +10,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::duplex::Duplex;
 use super::fifo::{Deferred, Letter};
-use super::{Address, Conduit, tcp, unix};
+use super::{Conduit, tcp, unix};
 
 /// A connection on its way to another process.
 #[derive(Debug)]
@@ -26,16 +26,6 @@ pub(crate) struct Handover {
     pub(crate) passage: Passage,
     /// To be kept until the connection is over.
     pub(crate) kept: Option<Arc<dyn Any + Send + Sync>>,
-}
-
-impl Address {
-    /// Whether what a listener there accepts can be [handed over](Conduit::hand_over).
-    pub(crate) fn can_be_handed_over(&self) -> bool {
-        matches!(
-            self,
-            Self::Tcp(_) | Self::Unix { .. } | Self::UnixAbstract { .. } | Self::Fifo { .. }
-        )
-    }
 }
 
 impl Conduit {
@@ -100,6 +90,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::transport::Address;
     use crate::transport::tests::TempPath;
 
     #[tokio::test]

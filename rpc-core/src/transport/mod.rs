@@ -321,6 +321,14 @@ impl Address {
         }
     }
 
+    /// Whether what a listener there accepts can be handed over to another process.
+    pub(crate) fn can_be_handed_over(&self) -> bool {
+        matches!(
+            self,
+            Self::Tcp(_) | Self::Unix { .. } | Self::UnixAbstract { .. } | Self::Fifo { .. }
+        )
+    }
+
     fn unsupported(&self, verb: &str) -> Error {
         let error = match self {
             Self::Matchmaker { .. } => Error::new(

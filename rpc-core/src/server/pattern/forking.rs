@@ -53,6 +53,10 @@ use std::time::Duration;
 /// [shuts down](crate::Server::shutdown) lets its subservers finish their calls. A subserver whose
 /// client has gone is ended after 5 s if something in it still computes.
 #[derive(Debug)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "on other systems it is only refused")
+)]
 pub struct Forking {
     pub(super) subservers_max: usize,
     pub(super) waiting_max: usize,
