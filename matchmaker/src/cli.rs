@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and what the exit codes mean.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -51,6 +52,8 @@ pub enum Command {
     Resolve(ResolveArgs),
     /// Show how the matchmaker is doing
     Health(OutputArgs),
+    /// Show the matchmakers that answer from the local network (see `serve --lan`)
+    Find(OutputArgs),
 }
 
 /// The arguments of `serve`.
@@ -63,6 +66,19 @@ pub struct ServeArgs {
     /// nobody else can enter.
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,
+
+    /// Answer who looks for a matchmaker in the local network, with where this one listens [default
+    /// address: 0.0.0.0:7111]
+    ///
+    /// An answer proves nothing: whoever uses it trusts the network, or TLS.
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "0.0.0.0:7111"
+    )]
+    pub lan: Option<SocketAddr>,
 
     /// What to log to standard error: error, warn, info, debug or trace, or a filter of targets
     /// such as info,matchmaker=debug

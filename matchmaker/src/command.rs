@@ -95,6 +95,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             print(&show(position, &instances, output.json))
         }
         Command::Resolve(args) => resolve(&ask(&cli).await?, args).await,
+        Command::Find(output) => find(output.json).await,
         Command::Health(output) => {
             let health = ask(&cli).await?.health().await?;
             print(&if output.json {
@@ -134,6 +135,22 @@ async fn serve(args: &ServeArgs, insecure: bool) -> Result<(), Failure> {
         .await
         .context("cannot wait for signals")?;
     Ok(())
+}
+
+/// The matchmakers of the local network.
+async fn find(json: bool) -> Result<(), Failure> {
+    let found = MatchmakerClient::find_on_lan().await?;
+    if found.is_empty() {
+        let error = anyhow::anyhow!(
+            "no matchmaker answers in the local network: start one there with `matchmaker serve --lan`"
+        );
+        return Err(Failure::new(Exit::Unavailable, error));
+    }
+    print(&if json {
+        render::found_json(&found)
+    } else {
+        render::found_table(&found)
+    })
 }
 
 async fn ask(cli: &Cli) -> Result<MatchmakerClient, Failure> {

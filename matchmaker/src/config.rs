@@ -1,6 +1,7 @@
 //! What a daemon is told before it starts: where to listen and how to log.
 
 use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -23,6 +24,8 @@ pub struct Config {
     pub limits: Limits,
     /// Clear text may come from other hosts: without it, `tcp://` is for the loopback addresses.
     pub insecure: bool,
+    /// Where to answer who looks for a matchmaker in the local network; nowhere unless it is said.
+    pub lan: Option<SocketAddr>,
 }
 
 impl Config {
@@ -32,6 +35,7 @@ impl Config {
             listen: addresses.into_iter().map(Into::into).collect(),
             limits: Limits::default(),
             insecure: false,
+            lan: None,
         }
     }
 
@@ -59,6 +63,7 @@ impl Config {
             listen,
             limits: Limits::default(),
             insecure,
+            lan: args.lan,
         })
     }
 }
@@ -194,6 +199,7 @@ mod tests {
     fn addresses_that_are_asked_for_are_the_only_ones() {
         let args = ServeArgs {
             listen: vec!["tcp://127.0.0.1:0".into()],
+            lan: None,
             log: "info".into(),
             log_format: LogFormat::Text,
         };

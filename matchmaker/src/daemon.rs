@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use rpc_core::discovery::lan::Beacon;
 use rpc_core::discovery::matchmaker::MatchmakerServer;
 use rpc_core::server::DRAIN_GRACE;
 use rpc_core::signal::ShutdownSignals;
@@ -34,6 +35,8 @@ pub struct Daemon {
     server: Server,
     service: MatchmakerService,
     ticker: Ticker,
+    /// Ends with the daemon.
+    beacon: Option<Beacon>,
 }
 
 impl Daemon {
@@ -86,10 +89,15 @@ impl Daemon {
         let ticker = Ticker(tokio::spawn(async move {
             clock.run().await;
         }));
+        let beacon = match config.lan {
+            Some(at) => Some(Beacon::start(at, server.addresses()).await?),
+            None => None,
+        };
         Ok(Self {
             server,
             service,
             ticker,
+            beacon,
         })
     }
 
@@ -109,6 +117,8 @@ impl Daemon {
     /// Clients that wait in a watch get their answer at once. What they know stays valid, and they
     /// come back by themselves when there is a matchmaker again.
     pub async fn shutdown(self, grace: Duration) -> bool {
+        // Nobody new is to come.
+        drop(self.beacon);
         self.service.wind_down();
         let finished = self.server.shutdown(grace).await;
         drop(self.ticker);

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use rpc_core::discovery::lan::Found;
 use rpc_core::discovery::matchmaker::{Health, Instance, Position};
 use serde_json::{Value, json};
 
@@ -117,6 +118,33 @@ pub fn health_json(health: &Health) -> String {
         "unconfirmed": health.unconfirmed,
         "paused_seconds": health.paused.as_secs_f64(),
     }))
+}
+
+/// Matchmakers that were found, one line for each, with its addresses.
+pub fn found_table(found: &[Found]) -> String {
+    let mut table = String::new();
+    for found in found {
+        let addresses: Vec<_> = found
+            .addresses
+            .iter()
+            .map(|address| printable(&address.to_string()))
+            .collect();
+        table.push_str(&addresses.join(", "));
+        table.push('\n');
+    }
+    table
+}
+
+/// The same as a JSON list.
+pub fn found_json(found: &[Found]) -> String {
+    let found: Vec<Value> = found
+        .iter()
+        .map(|found| {
+            let addresses: Vec<_> = found.addresses.iter().map(ToString::to_string).collect();
+            json!({"addresses": addresses, "from": found.from.to_string()})
+        })
+        .collect();
+    pretty(&Value::from(found))
 }
 
 /// A time as people say it: at most two units, the smaller one with two digits.

@@ -14,6 +14,7 @@ mod forking;
 mod forking_pipes;
 mod iterative;
 mod kill;
+mod lan;
 mod load;
 #[cfg(target_os = "linux")]
 mod neighbours;

@@ -11,6 +11,7 @@ mod connect;
 mod daemon;
 mod endpoint;
 mod host;
+pub mod lan;
 pub mod matchmaker;
 mod member;
 mod registrar;

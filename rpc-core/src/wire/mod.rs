@@ -28,6 +28,7 @@ pub(crate) mod decoder;
 pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod header;
+pub(crate) mod lan;
 pub(crate) mod metadata;
 mod payload;
 mod reader;

@@ -316,6 +316,26 @@ fn the_hello_of_datagrams_is_that_of_streams_and_padding() {
 }
 
 #[test]
+fn finding_a_matchmaker() {
+    use super::lan::{Here, Query};
+
+    let nonce = 0x1122_3344_5566_7788;
+    let mut encoded = Vec::new();
+    Query { nonce }.put(&mut encoded);
+    assert_eq!(encoded[..16], vector("lan-query"));
+    assert_eq!(Query::parse(&encoded), Ok(Query { nonce }));
+    let here = Here {
+        nonce,
+        daemon: u128::from_le_bytes(std::array::from_fn(|i| i as u8)),
+        addresses: vec!["tcp://0.0.0.0:7111".into()],
+    };
+    encoded.clear();
+    here.put(&mut encoded);
+    assert_eq!(encoded, vector("lan-here"));
+    assert_eq!(Here::parse(&encoded), Ok(here));
+}
+
+#[test]
 fn the_table_of_codes_is_the_codes() {
     // What a peer of a later version sends, and this one does not know, counts as internal.
     let known = |wire: &u8| Code::from_wire(*wire).to_wire() == *wire;
