@@ -200,6 +200,50 @@ impl Listener for Door {
     }
 }
 
+/// A well-known pipe is away during a conversation: who finds it gone waits outside, then is told.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_well_known_pipe_is_away_during_a_conversation() {
+    let folder = TempDir::new();
+    let pipe = folder.file("wkp");
+    let server = Server::builder()
+        .service(WorkServer::new(Worker::default()))
+        .listen(folder.fifo("wkp"))
+        .pattern(Iterative::new())
+        .start();
+    let server = server.await.unwrap();
+    let stands = async |there: bool| {
+        eventually_async("the pipe comes and goes", LIMIT, async || {
+            (pipe.exists() == there).then_some(())
+        })
+        .await;
+    };
+    assert!(pipe.exists());
+    let first = client(&server).await;
+    assert_eq!(first.echo(1).await, Ok(1));
+    stands(false).await;
+
+    let began = Instant::now();
+    let error = WorkClient::connect(&server.addresses()[0])
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Code::Overloaded, "{error}");
+    assert_eq!(error.executed(), Executed::No, "{error}");
+    assert!(began.elapsed() > Duration::from_secs(1), "it waited");
+
+    let mut second = waiting(&server, 2);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!second.is_finished());
+    drop(first);
+    let (second, answer) = within("its turn comes", LIMIT, &mut second).await.unwrap();
+    assert_eq!(answer, Ok(2));
+    stands(false).await;
+    drop(second);
+    stands(true).await;
+    assert!(server.shutdown(LIMIT).await);
+    assert!(!pipe.exists());
+}
+
 async fn start(pattern: Iterative) -> Server {
     let server = Server::builder()
         .service(WorkServer::new(Worker::default()))

@@ -40,7 +40,9 @@ use std::time::Duration;
 ///
 /// **Cannot** share state between clients: each subserver has its own, built anew. Cannot serve at
 /// `memory:` and `tls://`, nor at a listener of your own: plain sockets can be passed on, and the
-/// pipes of a `fifo:` client, which the subserver opens. Needs Linux.
+/// pipes of a `fifo:` client, which the subserver opens. Cannot tell who begins a hello and does not
+/// end it from who is slow: such a client has a subserver for
+/// [`Limits::handshake`](crate::Limits::handshake). Needs Linux.
 ///
 /// The main process alone listens and registers, and never speaks with a client but to refuse it. It
 /// starts a subserver when a client has sent its first bytes, at most
