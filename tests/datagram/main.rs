@@ -5,6 +5,7 @@
 //! show: that the driver and the transport keep them.
 #![allow(missing_docs)]
 
+mod discovery;
 mod ledger;
 mod loss;
 mod proxy;

@@ -92,11 +92,13 @@ fn means_the_same(identity: &str) -> bool {
 }
 
 /// Unix sockets before everything else: they are faster, and the kernel says who is there. Then named
-/// pipes, where at least the file system says whose they are.
+/// pipes, where at least the file system says whose they are. Datagrams last: they take small calls
+/// only.
 fn distance(address: &str) -> u8 {
     match address.split_once(':') {
         Some(("unix", _)) => 0,
         Some(("fifo", _)) => 1,
+        Some(("udp", _)) => 3,
         _ => 2,
     }
 }
@@ -162,6 +164,7 @@ mod tests {
     fn a_client_tries_what_it_can_reach_and_the_nearest_first() {
         let elsewhere = HostId::new("elsewhere");
         let endpoints = [
+            Endpoint::new("udp://10.0.0.7:7000"),
             Endpoint::new("tcp://10.0.0.7:7000"),
             Endpoint::on_host("unix:/run/a.sock", here()),
             Endpoint::on_host("unix:/run/b.sock", elsewhere),
@@ -173,7 +176,12 @@ mod tests {
             .iter()
             .map(|target| target.address.to_string())
             .collect();
-        assert_eq!(reachable, ["unix:/run/a.sock", "tcp://10.0.0.7:7000"]);
+        let nearest_first = [
+            "unix:/run/a.sock",
+            "tcp://10.0.0.7:7000",
+            "udp://10.0.0.7:7000",
+        ];
+        assert_eq!(reachable, nearest_first);
     }
 
     #[test]
