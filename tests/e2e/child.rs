@@ -258,14 +258,16 @@ fn a_client_that_goes_with_its_runtime_takes_its_child_along() {
         .enable_all()
         .build();
     let runtime = runtime.unwrap();
+    let directory = TempDir::new();
+    let note = directory.file("note");
     let (child, pid) = runtime.block_on(async {
-        let child = spawn(&["serve"]).await;
+        let child = spawn(&["serve", "--note", note.to_str().unwrap()]).await;
         let pid = child.pid().await.unwrap();
         (child, pid)
     });
     drop(runtime);
-    is_over(pid);
-    assert_eq!(state(pid), None, "it is a zombie");
+    eventually("it is reaped", LIMIT, || state(pid).is_none().then_some(()));
+    assert_eq!(fs::read_to_string(note).unwrap(), "left in peace");
     drop(child);
 }
 
@@ -306,8 +308,8 @@ async fn a_program_that_prints_for_ever_is_given_up() {
 
 #[test]
 fn row_50_a_child_that_spins_ends_with_its_parent() {
-    for method in ["spin", "hang"] {
-        let mut host = Process::spawn(&mut plugin(&["host", method, PROGRAM, "serve"]));
+    for (method, role) in [("spin", "serve"), ("hang", "serve"), ("hang", "listen")] {
+        let mut host = Process::spawn(&mut plugin(&["host", method, PROGRAM, role]));
         let pid: u32 = host.nth_line("child ", 0).parse().unwrap();
         if method == "spin" {
             // It computes when it has used more than a tick of the clock.

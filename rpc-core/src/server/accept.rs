@@ -11,10 +11,10 @@ use super::pattern::Host;
 use super::reception::Reception;
 use crate::cancellation::Cancellation;
 use crate::race::{Either, race};
-use crate::transport::{AcceptBackoff, Listener};
+use crate::transport::{AcceptBackoff, AcceptFault, Listener};
 
 /// The loop over one listener. It ends when it is aborted, or told to stop and nobody comes any
-/// more.
+/// more, or if the listener will never bring anybody again.
 pub(super) struct Acceptor {
     pub(super) listener: Box<dyn Listener>,
     pub(super) stop: Cancellation,
@@ -68,6 +68,11 @@ impl Acceptor {
                     if let Some(guest) = self.reception.admit(conduit) {
                         self.host.receive(guest);
                     }
+                }
+                Err(error) if AcceptFault::of(&error) == AcceptFault::Broken => {
+                    let address = self.listener.address();
+                    tracing::info!(%address, %error, "nobody comes this way any more");
+                    return;
                 }
                 Err(error) => trouble.pause(&error).await,
             }

@@ -31,6 +31,7 @@ use tokio::task::JoinHandle;
 use crate::cancellation::Cancellation;
 use crate::driver::now;
 use crate::error::{Code, Error};
+use crate::race::{Either, race};
 use crate::service::Service;
 use crate::signal::ShutdownSignals;
 use crate::transport::IntoAddress;
@@ -163,7 +164,8 @@ impl Server {
     }
 
     /// Runs until SIGINT or SIGTERM, then [shuts down](Self::shutdown) with [`DRAIN_GRACE`]; a
-    /// second signal stops at once.
+    /// second signal stops at once. A server that listens at `pipe:` alone ends with its one
+    /// connection, too.
     ///
     /// # Errors
     /// The system cannot report signals.
@@ -172,12 +174,36 @@ impl Server {
             .await
     }
 
-    async fn run_until(self, signals: ShutdownSignals) -> Result<(), Error> {
-        let drained = signals.drain(|| self.shutdown(DRAIN_GRACE)).await;
-        if drained.map_err(no_signals)? == Some(false) {
-            tracing::warn!("the grace time is over; the calls still running were dropped");
+    async fn run_until(mut self, mut signals: ShutdownSignals) -> Result<(), Error> {
+        match race(self.deserted(), signals.recv()).await {
+            Either::First(()) => tracing::info!("nobody is here, and nobody can come: stopping"),
+            Either::Second(signal) => {
+                let signal = signal.map_err(no_signals)?;
+                tracing::info!(%signal, "draining");
+            }
+        }
+        match race(self.shutdown(DRAIN_GRACE), signals.recv()).await {
+            Either::First(true) => {}
+            Either::First(false) => {
+                tracing::warn!("the grace time is over; the calls still running were dropped");
+            }
+            Either::Second(_) => tracing::warn!("a second signal: stopping at once"),
         }
         Ok(())
+    }
+
+    /// Waits until all listeners have ended by themselves, as that of `pipe:` does with its one
+    /// connection, and all connections too. Cancel safe.
+    async fn deserted(&mut self) {
+        if self.acceptors.is_empty() {
+            // Its clients come another way.
+            std::future::pending().await
+        }
+        while let Some(acceptor) = self.acceptors.last_mut() {
+            let _ = acceptor.await;
+            self.acceptors.pop();
+        }
+        self.connections.emptied().await;
     }
 }
 

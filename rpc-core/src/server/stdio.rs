@@ -103,11 +103,8 @@ mod unix {
             return Ok(());
         }
         let (connection, mut ended) = oneshot::channel::<()>();
-        let conduit = pipe::inherited(connection)?;
-        let server = builder
-            .listen_on(PipeListener::new(conduit))
-            .start()
-            .await?;
+        let listener = PipeListener::inherit(connection)?;
+        let server = builder.listen_on(listener).start().await?;
         loop {
             match race(&mut ended, signals.recv()).await {
                 Either::First(_) => {

@@ -315,7 +315,7 @@ impl Address {
             #[cfg(target_os = "linux")]
             Self::Fifo { path } => Ok(Box::new(fifo::FifoListener::bind(path, options).await?)),
             #[cfg(unix)]
-            Self::Pipe => Ok(Box::new(pipe::PipeListener::new(pipe::inherited(())?))),
+            Self::Pipe => Ok(Box::new(pipe::PipeListener::inherit(())?)),
             Self::Memory { name } => Ok(Box::new(memory::MemoryListener::bind(name)?)),
             _ => Err(self.unsupported("listen on")),
         }

@@ -7,13 +7,13 @@
 //! connection ends with an error. A program of another language that embeds this one must do the
 //! same before the first connection, with `signal(SIGPIPE, SIG_IGN)`.
 
-use std::future::pending;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rustix::fs::{FileType, Mode, OFlags};
+use tokio::sync::oneshot;
 
 use super::duplex::Duplex;
 use super::{Conduit, Connector, Identity, Listener, Peer};
@@ -71,7 +71,7 @@ static TAKEN: Mutex<bool> = Mutex::new(false);
 /// Takes descriptors 0 and 1 away for good. From then on 0 reads nothing (`/dev/null`) and 1 is the
 /// standard error, so that a `println!` cannot come between the bytes of the connection. `kept` is
 /// dropped with the connection.
-pub(crate) fn inherited<K: Send + Unpin + 'static>(kept: K) -> Result<Conduit, Error> {
+fn inherited<K: Send + Unpin + 'static>(kept: K) -> Result<Conduit, Error> {
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     if *taken {
         let error = Error::new(Code::InUse, "the inherited descriptors are taken already");
@@ -145,16 +145,21 @@ impl Connector for PipeConnector {
     }
 }
 
-/// Hands out the one connection.
+/// Hands out the one connection, and is of no use when that has ended.
 pub(crate) struct PipeListener {
     conduit: Option<Conduit>,
+    /// Resolves when the connection is dropped.
+    ended: oneshot::Receiver<()>,
 }
 
 impl PipeListener {
-    pub(crate) fn new(conduit: Conduit) -> Self {
-        Self {
-            conduit: Some(conduit),
-        }
+    /// Takes the inherited descriptors. `kept` is dropped with the connection.
+    pub(crate) fn inherit<K: Send + Unpin + 'static>(kept: K) -> Result<Self, Error> {
+        let (connection, ended) = oneshot::channel::<()>();
+        Ok(Self {
+            conduit: Some(inherited((connection, kept))?),
+            ended,
+        })
     }
 }
 
@@ -163,7 +168,11 @@ impl Listener for PipeListener {
     async fn accept(&mut self) -> io::Result<Conduit> {
         match self.conduit.take() {
             Some(conduit) => Ok(conduit),
-            None => pending().await,
+            None => {
+                let _ = (&mut self.ended).await;
+                let text = "the one connection over the inherited pipes has ended";
+                Err(io::Error::new(io::ErrorKind::NotConnected, text))
+            }
         }
     }
 
