@@ -15,6 +15,8 @@
 mod book;
 mod callbacks;
 mod calls;
+#[cfg(target_os = "linux")]
+mod central;
 mod codec;
 mod context;
 #[cfg(target_os = "linux")]
@@ -158,6 +160,9 @@ patterns! {
     forking_over_unix => Forking over UnixPath,
     forking_over_fifo => Forking over Fifo,
     forking_over_abstract => Forking over UnixAbstract,
+    central_dispatch_over_tcp => CentralDispatch over Tcp,
+    central_dispatch_over_unix => CentralDispatch over UnixPath,
+    central_dispatch_over_fifo => CentralDispatch over Fifo,
 }
 
 /// What cannot be asked of a pattern, and why.

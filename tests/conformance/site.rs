@@ -15,9 +15,9 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use support::certs::{Authority, as_it_is};
 use tokio::sync::mpsc;
 
-#[cfg(target_os = "linux")]
-use super::elsewhere;
 use super::service::{FormsServer, Log, Mirror, WorkClient, WorkServer, Worker};
+#[cfg(target_os = "linux")]
+use super::{central, elsewhere};
 
 /// The transports that this version has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,9 @@ pub(crate) enum Pattern {
     /// With this very program as its subservers: each runs the same case up to the server.
     #[cfg(target_os = "linux")]
     Forking,
+    /// With this very program as its subservers, for their types.
+    #[cfg(target_os = "linux")]
+    CentralDispatch,
 }
 
 /// One place, of its own for each test.
@@ -109,6 +112,8 @@ impl Site {
                 let pattern = Forking::new().command(elsewhere::same_case(&self.case));
                 builder.pattern(pattern.subservers_max(SUBSERVERS_MAX))
             }
+            #[cfg(target_os = "linux")]
+            Pattern::CentralDispatch => builder.pattern(central::pattern()),
         };
         let builder = match self.transport {
             Transport::Custom | Transport::Pipe => builder.listen_on(self.custom.listener()),

@@ -258,9 +258,10 @@ impl Plan {
 
     #[inline]
     fn call(&self, payload: &Payload) -> proto::Call {
+        let beyond = self.channel.options().beyond;
         proto::Call {
             method: self.method.id.0,
-            fingerprint: self.method.fingerprint(),
+            fingerprint: beyond.unwrap_or_else(|| self.method.fingerprint()),
             deadline: self.deadline,
             metadata: self.metadata.clone(),
             payload: payload.clone(),

@@ -72,6 +72,9 @@ pub(crate) struct Options {
     pub(crate) connect: ConnectOptions,
     /// Services that this side offers to its servers.
     pub(crate) handler: Option<Arc<dyn Handler>>,
+    /// Calls go to this one of those who are connected to the process at the other end. Its number
+    /// stands in the place of the fingerprint: that process knows the method, and puts it there.
+    pub(crate) beyond: Option<u64>,
 }
 
 impl Default for Options {
@@ -81,6 +84,7 @@ impl Default for Options {
             codec: CodecId::BINCODE,
             connect: ConnectOptions::default(),
             handler: None,
+            beyond: None,
         }
     }
 }
@@ -99,13 +103,18 @@ impl Channel {
     }
 
     /// A channel over one connection, which ends with it.
-    pub(crate) fn over(link: Link) -> Self {
-        let codec = link.codec().and_then(CodecId::from_wire);
+    pub(crate) fn over(peer: Link) -> Self {
+        let (way, beyond) = match peer.trunk() {
+            Some(trunk) => (trunk.clone(), Some(peer.id())),
+            None => (peer.clone(), None),
+        };
+        let codec = way.codec().and_then(CodecId::from_wire);
         let options = Options {
             codec: codec.unwrap_or(CodecId::BINCODE),
+            beyond,
             ..Options::default()
         };
-        Self::new(Established(link), Arc::new(options))
+        Self::new(Established { peer, way }, Arc::new(options))
     }
 
     /// Waits until a call could go out.
@@ -216,11 +225,16 @@ impl Context {
 }
 
 /// One connection that cannot be made anew.
-struct Established(Link);
+struct Established {
+    peer: Link,
+    /// The connection that the calls take: the peer's own, or the one of the process between.
+    way: Link,
+}
 
 impl Target for Established {
     fn ready(&self) -> Option<Link> {
-        (!self.0.is_draining()).then(|| self.0.clone())
+        let is_open = !self.peer.is_draining() && !self.way.is_draining();
+        is_open.then(|| self.way.clone())
     }
 
     fn acquire(&self) -> BoxFuture<Result<Link, Error>> {
@@ -236,7 +250,7 @@ impl Target for Established {
     }
 
     fn address(&self) -> Arc<str> {
-        self.0.peer().address().into()
+        self.peer.peer().address().into()
     }
 }
 

@@ -80,10 +80,14 @@ struct Slots {
 impl Shared {
     pub(super) fn new(peer: Peer, queued_calls: usize) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self::with_id(NEXT.fetch_add(1, Ordering::Relaxed), peer, queued_calls)
+    }
+
+    pub(super) fn with_id(id: u64, peer: Peer, queued_calls: usize) -> Arc<Self> {
         /// Calls that can be on their way to the task besides those that it has queued.
         const BATCH: usize = 4096;
         Arc::new(Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id,
             peer,
             closed: Cancellation::new(),
             draining: AtomicBool::new(false),

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
+use super::datagrams::DatagramDriver;
 use super::desk::{Post, Shared};
+use super::drive::Drive;
 use super::incoming::Handler;
 use super::now;
 use super::outgoing::Outgoing;
-
-use super::datagrams::DatagramDriver;
-use super::drive::Drive;
 use super::task::Driver;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error};
@@ -33,6 +32,9 @@ struct Handle {
     shared: Arc<Shared>,
     /// A client's connection ends with its last handle.
     owns: bool,
+    /// The peer is connected to another process, which passes on over this link what the two say to
+    /// each other. Such a handle has no task: calls to the peer go over this link, too.
+    trunk: Option<Link>,
 }
 
 impl Link {
@@ -48,6 +50,7 @@ impl Link {
         let link = Self(Arc::new(Handle {
             shared: Arc::clone(&shared),
             owns: true,
+            trunk: None,
         }));
         let drive = match conduit.datagrams {
             None => {
@@ -68,7 +71,31 @@ impl Link {
         opening: Arc<Opening>,
         handler: Arc<dyn Handler>,
     ) -> (Self, Drive) {
-        let shared = Shared::new(conduit.peer, limits.queued_calls);
+        let shared = Shared::new(conduit.peer.clone(), limits.queued_calls);
+        Self::serve(shared, conduit, limits, opening, handler)
+    }
+
+    /// As [`server`](Self::server), for a connection that another process has given the
+    /// [`id`](Self::id).
+    #[cfg(target_os = "linux")]
+    pub(crate) fn server_with_id(
+        id: u64,
+        conduit: Conduit,
+        limits: Arc<Limits>,
+        opening: Arc<Opening>,
+        handler: Arc<dyn Handler>,
+    ) -> (Self, Drive) {
+        let shared = Shared::with_id(id, conduit.peer.clone(), limits.queued_calls);
+        Self::serve(shared, conduit, limits, opening, handler)
+    }
+
+    fn serve(
+        shared: Arc<Shared>,
+        conduit: Conduit,
+        limits: Arc<Limits>,
+        opening: Arc<Opening>,
+        handler: Arc<dyn Handler>,
+    ) -> (Self, Drive) {
         let link = Self::without_owner(Arc::clone(&shared));
         let drive = match conduit.datagrams {
             None => {
@@ -88,7 +115,31 @@ impl Link {
         Self(Arc::new(Handle {
             shared,
             owns: false,
+            trunk: None,
         }))
+    }
+
+    /// A handle to `peer`, who is connected to the process at the other end of `trunk`. It ends by
+    /// [`end`](Self::end).
+    #[cfg(target_os = "linux")]
+    pub(crate) fn beyond(trunk: Self, peer: Peer) -> Self {
+        Self(Arc::new(Handle {
+            shared: Shared::new(peer, 0),
+            owns: false,
+            trunk: Some(trunk),
+        }))
+    }
+
+    /// The peer [beyond](Self::beyond) the trunk has gone.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn end(&self) {
+        self.shared().draining.store(true, Ordering::Relaxed);
+        self.closed().cancel();
+    }
+
+    /// The link over which a peer [beyond](Self::beyond) it is reached.
+    pub(crate) fn trunk(&self) -> Option<&Self> {
+        self.0.trunk.as_ref()
     }
 
     #[inline]

@@ -65,8 +65,10 @@ impl Acceptor {
             match accepted {
                 Ok(conduit) => {
                     trouble.is_over();
-                    if let Some(guest) = self.reception.admit(conduit) {
-                        self.host.receive(guest);
+                    match self.reception.count_in(conduit) {
+                        Some((guest, None)) => self.host.receive(guest),
+                        Some((guest, Some(full))) => self.host.turn_away(guest, full),
+                        None => {}
                     }
                 }
                 Err(error) if AcceptFault::of(&error) == AcceptFault::Broken => {

@@ -246,7 +246,9 @@ impl ServerBuilder {
         #[cfg(target_os = "linux")]
         if let Some(duty) = super::subserver::duty() {
             let reception = Arc::new(reception(duty.instance().to_be_bytes()));
-            self.pattern.perform(duty, &reception).await;
+            self.pattern
+                .perform(duty, &reception, &self.listen_options)
+                .await;
             // Another server of the program: only the main process listens.
             let addresses = addresses.iter().map(ToString::to_string).collect();
             return Ok(Server::idle(addresses, Arc::clone(&connections)));
@@ -264,31 +266,41 @@ impl ServerBuilder {
             );
             return Err(error.with_hint("add `.listen(\"tcp://127.0.0.1:0\")`"));
         }
-        let mut listeners = Vec::new();
+        let (mut listeners, mut elsewhere) = (Vec::new(), Vec::new());
+        let place = |listener: &dyn Listener| Place {
+            address: listener.address(),
+            identity: listener.identity(),
+        };
+        let mut places = Vec::new();
         for address in addresses {
-            let mut listener = address.listen(&self.listen_options).await?;
-            if self.pattern.hands_over() {
-                listener.defer();
+            if self.pattern.listens(&address) {
+                places.push(Place {
+                    address: address.to_string(),
+                    identity: None,
+                });
+                elsewhere.push(address.to_string());
+            } else {
+                let mut listener = address.listen(&self.listen_options).await?;
+                if self.pattern.hands_over() {
+                    listener.defer();
+                }
+                places.push(place(&*listener));
+                listeners.push(listener);
             }
-            listeners.push(listener);
         }
+        places.extend(self.listeners.iter().map(|listener| place(&**listener)));
         listeners.extend(self.listeners);
         let offering = Offering {
             services: router.descriptors().collect(),
-            places: listeners
-                .iter()
-                .map(|listener| Place {
-                    address: listener.address(),
-                    identity: listener.identity(),
-                })
-                .collect(),
+            places,
             instance: fastrand::u128(..).to_be_bytes(),
         };
         let reception = Arc::new(reception(offering.instance));
-        let host = self.pattern.host(&reception)?;
+        let host = self.pattern.host(&reception, elsewhere).await?;
         // From here on the server exists, so that an error below stops what was started.
         let addresses = offering.places.iter().map(|place| place.address.clone());
         let mut server = Server::idle(addresses.collect(), Arc::clone(&connections));
+        server.host = Some(Arc::clone(&host));
         for mut listener in listeners {
             let Reception {
                 limits, opening, ..

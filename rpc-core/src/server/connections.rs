@@ -108,6 +108,12 @@ impl Connections {
         }
     }
 
+    /// The most connections whose client has not said hello.
+    #[cfg(target_os = "linux")]
+    pub(super) fn handshaking_max(&self) -> usize {
+        self.handshaking_max
+    }
+
     /// Counts a connection in, until what is returned is gone.
     pub(super) fn enter(self: &Arc<Self>, origin: Origin) -> Membership {
         let mut open = self.lock();

@@ -29,7 +29,10 @@ use crate::wire::Reply;
 /// Runs the calls of one connection.
 pub(super) struct Dispatch {
     router: Arc<Router>,
+    /// The connection that the calls come over.
     link: Link,
+    /// Who makes them: the peer of that connection, or somebody beyond it.
+    caller: Link,
     /// What is kept from one call to the next while calls come.
     kept: Option<Kept>,
     /// Of the last call that was done at once, to be used again.
@@ -50,12 +53,20 @@ impl Dispatch {
     pub(super) fn new(router: Arc<Router>, link: Link) -> Self {
         Self {
             router,
+            caller: link.clone(),
             link,
             kept: None,
             context: None,
             has_threads: has_threads(),
             pace: Pace::new(),
         }
+    }
+
+    /// The next calls are those of `caller`, who is beyond the connection.
+    #[cfg(target_os = "linux")]
+    pub(super) fn serve(&mut self, caller: Link) {
+        self.caller = caller;
+        self.context = None;
     }
 
     /// Runs the call as far as it goes, or says why not.
@@ -70,6 +81,7 @@ impl Dispatch {
         let Self {
             router,
             link,
+            caller,
             kept,
             context: last,
             has_threads,
@@ -99,7 +111,7 @@ impl Dispatch {
             return Err(overload(panicked()));
         };
         let metadata = mem::take(&mut call.head.metadata);
-        let context = Context::of_call(last.take(), link, call.deadline, metadata);
+        let context = Context::of_call(last.take(), caller, call.deadline, metadata);
         let mut running = Running {
             method: route.method,
             slot,

@@ -18,7 +18,8 @@ mod subserver;
 
 pub use builder::ServerBuilder;
 pub(crate) use companion::{Companion, Offering, Place, RegistrationWish};
-pub use pattern::{Concurrent, Forking, Iterative, Pattern};
+use pattern::Host;
+pub use pattern::{CentralDispatch, Concurrent, Forking, Iterative, Pattern};
 pub(crate) use router::Router;
 pub use stdio::serve_stdio;
 
@@ -89,6 +90,8 @@ pub struct Server {
     /// Tells the acceptors to take in who waits already and to close their listeners.
     stop: Cancellation,
     connections: Arc<Connections>,
+    /// Who speaks with the clients, once they may come.
+    host: Option<Arc<dyn Host>>,
     companions: Vec<Box<dyn Companion>>,
 }
 
@@ -100,6 +103,7 @@ impl Server {
             acceptors: Vec::new(),
             stop: Cancellation::new(),
             connections,
+            host: None,
             companions: Vec::new(),
         }
     }
@@ -158,9 +162,13 @@ impl Server {
         }
         self.connections.drain();
         let left = grace.saturating_sub(now().saturating_duration_since(began));
-        tokio::time::timeout(left, self.connections.emptied())
-            .await
-            .is_ok()
+        let finished = async {
+            if let Some(host) = &self.host {
+                host.drain().await;
+            }
+            self.connections.emptied().await;
+        };
+        tokio::time::timeout(left, finished).await.is_ok()
     }
 
     /// Runs until SIGINT or SIGTERM, then [shuts down](Self::shutdown) with [`DRAIN_GRACE`]; a

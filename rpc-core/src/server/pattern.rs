@@ -3,6 +3,7 @@
 //! A pattern decides what becomes of a [`Guest`], a client that was let in and not spoken to. It knows
 //! neither how clients arrive nor what is called.
 
+mod central;
 mod forking;
 #[cfg(target_os = "linux")]
 mod forks;
@@ -13,14 +14,18 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+pub use central::CentralDispatch;
 pub use forking::Forking;
 pub use iterative::Iterative;
 
-use super::reception::{Guest, Reception};
+use super::reception::{Full, Guest, Reception};
 #[cfg(target_os = "linux")]
 use super::subserver::{Duty, Kind};
 use crate::error::{Code, Error};
+use crate::service::BoxFuture;
 use crate::transport::Address;
+#[cfg(target_os = "linux")]
+use crate::transport::ListenOptions;
 
 /// Who speaks with a client once it is connected, chosen by
 /// [`ServerBuilder::pattern`](super::ServerBuilder::pattern).
@@ -30,6 +35,7 @@ use crate::transport::Address;
 /// | [`Concurrent`] | concurrent server | a task for each client | nearly everything; the default |
 /// | [`Iterative`] | basic, or iterative, server | one client at a time | a resource that only one may use |
 /// | [`Forking`] | forking server | a process for each client | handlers that may crash, leak or never end |
+/// | [`CentralDispatch`] | central dispatch server | a few processes, for one that runs the handlers | shared state, for clients that are not trusted |
 ///
 /// ```
 /// # use rpc_core::Server;
@@ -46,6 +52,8 @@ pub enum Pattern {
     Iterative(Iterative),
     /// A process for each client.
     Forking(Forking),
+    /// A few processes speak with all clients, for one that runs the handlers.
+    CentralDispatch(CentralDispatch),
 }
 
 /// A task for each client: the concurrent server, and the default.
@@ -75,6 +83,12 @@ impl From<Iterative> for Pattern {
     }
 }
 
+impl From<CentralDispatch> for Pattern {
+    fn from(pattern: CentralDispatch) -> Self {
+        Self::CentralDispatch(pattern)
+    }
+}
+
 impl From<Forking> for Pattern {
     fn from(pattern: Forking) -> Self {
         Self::Forking(pattern)
@@ -82,18 +96,28 @@ impl From<Forking> for Pattern {
 }
 
 impl Pattern {
-    /// What receives the clients of a server from now on.
+    /// What receives the clients of a server from now on. `elsewhere` are the addresses that it
+    /// [listens](Self::listens) at itself.
     ///
     /// # Errors
     /// The pattern needs something that this program or this system does not have.
-    pub(super) fn host(self, reception: &Arc<Reception>) -> Result<Arc<dyn Host>, Error> {
+    pub(super) async fn host(
+        self,
+        reception: &Arc<Reception>,
+        elsewhere: Vec<String>,
+    ) -> Result<Arc<dyn Host>, Error> {
         match self {
             Self::Concurrent(pattern) => Ok(Arc::new(pattern)),
             Self::Iterative(pattern) => Ok(Arc::new(pattern.host(reception))),
             #[cfg(target_os = "linux")]
             Self::Forking(pattern) => Ok(Arc::new(forks::Forks::new(pattern, reception)?)),
+            #[cfg(target_os = "linux")]
+            Self::CentralDispatch(pattern) => {
+                let dispatcher = central::Dispatcher::start(pattern, reception, elsewhere).await?;
+                Ok(Arc::new(dispatcher))
+            }
             #[cfg(not(target_os = "linux"))]
-            Self::Forking(_) => Err(needs_linux()),
+            Self::Forking(_) | Self::CentralDispatch(_) => Err(needs_linux()),
         }
     }
 
@@ -101,8 +125,16 @@ impl Pattern {
     pub(super) fn hands_over(&self) -> bool {
         match self {
             Self::Concurrent(_) | Self::Iterative(_) => false,
-            Self::Forking(_) => true,
+            Self::Forking(_) | Self::CentralDispatch(_) => true,
         }
+    }
+
+    /// Whether the pattern listens at an address itself, in a process of its own.
+    pub(super) fn listens(&self, address: &Address) -> bool {
+        matches!(
+            (self, address),
+            (Self::CentralDispatch(_), Address::Fifo { .. })
+        )
     }
 
     /// Whether the clients that come by an address can be served.
@@ -112,8 +144,8 @@ impl Pattern {
     pub(super) fn check(&self, address: &Address) -> Result<(), Error> {
         match self {
             Self::Concurrent(_) | Self::Iterative(_) => Ok(()),
-            Self::Forking(_) if address.can_be_handed_over() => Ok(()),
-            Self::Forking(_) => Err(Error::new(
+            Self::Forking(_) | Self::CentralDispatch(_) if address.can_be_handed_over() => Ok(()),
+            Self::Forking(_) | Self::CentralDispatch(_) => Err(Error::new(
                 Code::InvalidAddress,
                 format!(
                     "clients of a {}: address cannot be passed to a subserver",
@@ -132,7 +164,7 @@ impl Pattern {
     pub(super) fn check_foreign(&self) -> Result<(), Error> {
         match self {
             Self::Concurrent(_) | Self::Iterative(_) => Ok(()),
-            Self::Forking(_) => Err(Error::new(
+            Self::Forking(_) | Self::CentralDispatch(_) => Err(Error::new(
                 Code::InvalidAddress,
                 "clients of a listener of your own cannot be passed to a subserver",
             )
@@ -143,10 +175,26 @@ impl Pattern {
     /// In a subserver: does what this process was started for, and ends it. Returns if that is not
     /// the business of this server.
     #[cfg(target_os = "linux")]
-    pub(super) async fn perform(&self, duty: &Duty, reception: &Arc<Reception>) {
-        if let Self::Forking(_) = self {
-            if let Some(orders) = duty.orders(Kind::Forking, reception.router.signature()) {
-                forks::serve(duty, orders, Arc::clone(reception)).await;
+    pub(super) async fn perform(
+        &self,
+        duty: &Duty,
+        reception: &Arc<Reception>,
+        options: &ListenOptions,
+    ) {
+        let router = &reception.router;
+        let orders = |kind| duty.orders(kind, router.signature());
+        match self {
+            Self::Concurrent(_) | Self::Iterative(_) => {}
+            Self::Forking(_) => {
+                if let Some(orders) = orders(Kind::Forking) {
+                    forks::serve(duty, orders, Arc::clone(reception)).await;
+                }
+            }
+            Self::CentralDispatch(pattern) => {
+                if let Some(orders) = orders(Kind::Central) {
+                    let services = router.descriptors().collect();
+                    central::serve(pattern, services, options.clone(), orders).await;
+                }
             }
         }
     }
@@ -162,6 +210,17 @@ fn needs_linux() -> Error {
 pub(super) trait Host: Send + Sync + 'static {
     /// Takes a client over. It must not wait: others stand at the door.
     fn receive(&self, guest: Guest);
+
+    /// Tells a client for which there is no room.
+    fn turn_away(&self, guest: Guest, full: Full) {
+        guest.refuse(Code::Overloaded, full.text());
+    }
+
+    /// Nobody is to come any more, and the clients are to leave when their calls are done. Sees to
+    /// those who are not connected to this process.
+    fn drain(&self) -> BoxFuture<()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// Tells whether the door is open. A listener whose clients can wait outside is
     /// [suspended](crate::transport::Listener::suspend) while it is closed. `None` means always.

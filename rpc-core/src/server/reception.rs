@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::Router;
 use super::connections::{Connections, Membership, Origin, Seat};
 #[cfg(target_os = "linux")]
@@ -23,36 +25,86 @@ pub(super) struct Reception {
 }
 
 impl Reception {
-    /// Counts a client in. Who may not come, or comes when there is no room, is told so.
-    pub(super) fn admit(self: &Arc<Self>, conduit: Conduit) -> Option<Guest> {
-        let origin = Origin::of(&conduit.peer);
-        let refusal = if let Some(text) = conduit.refusal {
-            tracing::info!(client = %conduit.peer, "refused: {text}");
-            Some((Code::Denied, text))
-        } else if self.connections.len() >= self.connections_max {
-            Some((Code::Overloaded, FULL))
-        } else if self.connections.from(&origin) >= self.connections_per_peer_max {
-            Some((Code::Overloaded, FULL_FOR_ONE))
+    /// Why there is no room for one more of this origin, if there is none.
+    pub(super) fn full(&self, origin: &Origin) -> Option<Full> {
+        if self.connections.len() >= self.connections_max {
+            Some(Full::All)
+        } else if self.connections.from(origin) >= self.connections_per_peer_max {
+            Some(Full::Peer)
         } else {
             None
-        };
+        }
+    }
+
+    /// Counts a client in. Who may not come, or comes when there is no room, is told so.
+    pub(super) fn admit(self: &Arc<Self>, conduit: Conduit) -> Option<Guest> {
+        match self.count_in(conduit)? {
+            (guest, None) => Some(guest),
+            (guest, Some(full)) => {
+                guest.refuse(Code::Overloaded, full.text());
+                None
+            }
+        }
+    }
+
+    /// Counts a client in, and says why there was no room for it, if there was none. Who may not
+    /// come is told so.
+    pub(super) fn count_in(self: &Arc<Self>, conduit: Conduit) -> Option<(Guest, Option<Full>)> {
+        let origin = Origin::of(&conduit.peer);
+        let full = self.full(&origin);
+        let denial = conduit.refusal;
         let guest = Guest {
             conduit,
             membership: self.connections.enter(origin),
             reception: Arc::clone(self),
         };
-        match refusal {
-            None => Some(guest),
-            Some((code, text)) => {
-                guest.refuse(code, text);
+        match denial {
+            None => Some((guest, full)),
+            Some(text) => {
+                tracing::info!(client = %guest.conduit.peer, "refused: {text}");
+                guest.refuse(Code::Denied, text);
                 None
             }
         }
     }
 }
 
-const FULL: &str = "the server has all the connections that it allows";
-const FULL_FOR_ONE: &str = "the server has all the connections that it allows to one peer";
+/// Why there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Full {
+    /// For anybody.
+    All,
+    /// For one peer more of this origin.
+    Peer,
+}
+
+impl Full {
+    /// What the client is told.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::All => "the server has all the connections that it allows",
+            Self::Peer => "the server has all the connections that it allows to one peer",
+        }
+    }
+
+    /// As a number, for another process of this program.
+    #[cfg(target_os = "linux")]
+    pub(super) fn to_wire(self) -> u64 {
+        match self {
+            Self::All => 0,
+            Self::Peer => 1,
+        }
+    }
+
+    /// What another process of this program meant.
+    #[cfg(target_os = "linux")]
+    pub(super) fn from_wire(number: u64) -> Self {
+        match number {
+            1 => Self::Peer,
+            _ => Self::All,
+        }
+    }
+}
 
 /// A client that was let in and has not been spoken to.
 pub(super) struct Guest {
@@ -65,14 +117,21 @@ impl Guest {
     /// Its connection, for a task of its own, and a handle to it.
     pub(super) fn serve(self) -> (Link, Seat) {
         let opening = Arc::clone(&self.reception.opening);
-        self.open(opening)
+        self.open(opening, None)
+    }
+
+    /// As [`serve`](Self::serve), for a connection that another process has numbered.
+    #[cfg(target_os = "linux")]
+    pub(super) fn serve_as(self, number: u64) -> (Link, Seat) {
+        let opening = Arc::clone(&self.reception.opening);
+        self.open(opening, Some(number))
     }
 
     /// Tells it why it is not served. None of the calls that it sent runs.
     pub(super) fn refuse(self, code: Code, text: &'static str) {
         let mut opening = Arc::clone(&self.reception.opening);
         Arc::make_mut(&mut opening).refuse = Some((code, text));
-        tokio::spawn(self.open(opening).1);
+        tokio::spawn(self.open(opening, None).1);
     }
 
     /// How it is connected.
@@ -94,10 +153,13 @@ impl Guest {
         self.membership
     }
 
-    fn open(self, opening: Arc<Opening>) -> (Link, Seat) {
+    fn open(self, opening: Arc<Opening>, number: Option<u64>) -> (Link, Seat) {
         let Reception { limits, router, .. } = &*self.reception;
-        let handler = Arc::clone(router) as _;
-        let (link, driver) = Link::server(self.conduit, Arc::clone(limits), opening, handler);
+        let (limits, handler) = (Arc::clone(limits), Arc::clone(router) as _);
+        let (link, driver) = match number {
+            None => Link::server(self.conduit, limits, opening, handler),
+            Some(id) => Link::server_with_id(id, self.conduit, limits, opening, handler),
+        };
         let seat = self.membership.seat(link.clone(), driver);
         (link, seat)
     }

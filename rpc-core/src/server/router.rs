@@ -141,6 +141,18 @@ impl Router {
         Fnv::new().write(names.join(",").as_bytes()).0
     }
 
+    /// The most calls that run at once.
+    #[cfg(target_os = "linux")]
+    pub(super) fn calls_max(&self) -> usize {
+        self.calls_max
+    }
+
+    /// The most bytes that are held for clients.
+    #[cfg(target_os = "linux")]
+    pub(super) fn buffers_max(&self) -> usize {
+        self.buffers_max
+    }
+
     /// Calls that are running.
     pub(super) fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
@@ -160,6 +172,12 @@ impl Router {
             return Err(error.with_details(route.method.shape().to_bytes()));
         }
         Ok(route)
+    }
+
+    /// The fingerprint of the method of this number, if there is one.
+    #[cfg(target_os = "linux")]
+    pub(super) fn fingerprint(&self, method: u64) -> Option<u64> {
+        self.routes.get(&method).map(|route| route.fingerprint)
     }
 
     /// A place for a call, if one is free.

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::unix::pipe::{Receiver, Sender};
 
+use super::{Conduit, Peer};
 use capacity::Capacity;
 
 /// Reads from one pipe and writes to another.
@@ -46,6 +47,17 @@ impl Duplex {
             capacity: self.capacity,
             _kept: kept,
         }
+    }
+}
+
+impl Conduit {
+    /// A connection over two pipes, both of which must be set not to block. Must be called within a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn of_pipes(reader: OwnedFd, writer: OwnedFd, peer: Peer) -> io::Result<Self> {
+        Ok(Self::new(Duplex::new(reader, writer)?, peer))
     }
 }
 

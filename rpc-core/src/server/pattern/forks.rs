@@ -304,7 +304,7 @@ pub(super) async fn serve(
 ) -> ! {
     let passage = match orders.recv().await {
         Some(Order::Serve(passage)) => passage,
-        Some(Order::Drain) => std::process::exit(0),
+        Some(_) => std::process::exit(0),
         // The main process is gone, and this one is about to.
         None => pending().await,
     };

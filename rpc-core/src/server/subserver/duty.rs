@@ -114,9 +114,9 @@ impl Duty {
 /// Passes the orders on, and ends the process when there is nobody left to give any.
 fn follow(line: &OwnedFd, orders: &Sender<Order>, claimed: &AtomicBool) {
     while let Ok(Some(order)) = line::next_order(line) {
-        let is_client = matches!(order, Order::Serve(_));
+        let is_first = matches!(order, Order::Serve(_) | Order::Trunk { .. });
         pass_on(order, orders, line);
-        if is_client && !claimed.load(Ordering::Relaxed) {
+        if is_first && !claimed.load(Ordering::Relaxed) {
             let mut fds = [PollFd::new(line, PollFlags::IN)];
             let time = Timespec::try_from(START_MAX).ok();
             let _ = poll(&mut fds, time.as_ref());

@@ -26,6 +26,25 @@ use crate::transport::{Letter, Passage};
 pub(crate) enum Order {
     /// Serve this client.
     Serve(Passage),
+    /// Hand what clients call on over these pipes.
+    Trunk {
+        /// The end to read from.
+        reader: OwnedFd,
+        /// The end to write to.
+        writer: OwnedFd,
+    },
+    /// Serve the client at the other end of this socket among others.
+    Client {
+        socket: OwnedFd,
+        /// What it is called between the two processes.
+        number: u64,
+    },
+    /// Tell the client at the other end of this socket why it is not served.
+    TurnAway {
+        socket: OwnedFd,
+        /// The reason, as the two processes number them.
+        reason: u64,
+    },
     /// Take no new calls, finish those that run, and end.
     Drain,
 }
@@ -39,6 +58,9 @@ pub(crate) enum Report {
 
 const SERVE_SOCKET: u8 = b'S';
 const SERVE_PAIR: u8 = b'P';
+const TRUNK: u8 = b'T';
+const CLIENT: u8 = b'C';
+const TURN_AWAY: u8 = b'X';
 const DRAIN: u8 = b'D';
 const AGREED: u8 = b'A';
 
@@ -84,11 +106,25 @@ impl Line {
     /// The subserver is gone, or does not look at its orders; or a socket cannot be handed over.
     pub(crate) fn order(&self, order: &Order) -> io::Result<()> {
         let mut message = Vec::new();
-        let mut descriptor = None;
+        let mut descriptors = Vec::new();
         match order {
             Order::Serve(Passage::Socket(socket)) => {
                 message.push(SERVE_SOCKET);
-                descriptor = Some(socket.as_fd());
+                descriptors.push(socket.as_fd());
+            }
+            Order::Trunk { reader, writer } => {
+                message.push(TRUNK);
+                descriptors.extend([reader.as_fd(), writer.as_fd()]);
+            }
+            Order::Client { socket, number } => {
+                message.push(CLIENT);
+                message.extend(number.to_le_bytes());
+                descriptors.push(socket.as_fd());
+            }
+            Order::TurnAway { socket, reason } => {
+                message.push(TURN_AWAY);
+                message.extend(reason.to_le_bytes());
+                descriptors.push(socket.as_fd());
             }
             Order::Serve(Passage::Pair(letter)) => {
                 message.push(SERVE_PAIR);
@@ -99,13 +135,28 @@ impl Line {
         if message.len() > MESSAGE_MAX {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        match (self, descriptor) {
-            (Self::Sockets(socket), descriptor) => send(socket.as_fd(), &message, descriptor),
-            (Self::Pipe(pipe), None) => match rustix::io::write(pipe, &message) {
+        match self {
+            Self::Sockets(socket) => send(socket.as_fd(), &message, &descriptors),
+            Self::Pipe(pipe) if descriptors.is_empty() => match rustix::io::write(pipe, &message) {
                 Ok(_) => Ok(()),
                 Err(error) => Err(error.into()),
             },
-            (Self::Pipe(_), Some(_)) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Pipe(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// As [`order`](Self::order), and waits where the line is full. Cancel safe.
+    ///
+    /// # Errors
+    /// The subserver is gone; or a socket cannot be handed over.
+    pub(crate) async fn order_in_turn(&self, order: &Order) -> io::Result<()> {
+        match self {
+            Self::Sockets(socket) => {
+                socket
+                    .async_io(Interest::WRITABLE, || self.order(order))
+                    .await
+            }
+            Self::Pipe(_) => self.order(order),
         }
     }
 
@@ -124,7 +175,7 @@ impl Line {
         };
         let receive = || receive(socket);
         match socket.async_io(Interest::READABLE, receive).await? {
-            Some((message, None)) if message == [AGREED] => Ok(Some(Report::Agreed)),
+            Some((message, _)) if message == [AGREED] => Ok(Some(Report::Agreed)),
             Some(_) => Err(io::ErrorKind::InvalidData.into()),
             None => Ok(None),
         }
@@ -134,15 +185,25 @@ impl Line {
 /// Waits, blocking, for the next order over a subserver's end of the line; `None` when the main
 /// process is gone.
 pub(crate) fn next_order(line: &OwnedFd) -> io::Result<Option<Order>> {
-    let Some((message, descriptor)) = receive(line)? else {
+    let Some((message, descriptors)) = receive(line)? else {
         return Ok(None);
     };
-    let order = match (message.split_first(), descriptor) {
-        (Some((&SERVE_SOCKET, [])), Some(socket)) => Some(Order::Serve(Passage::Socket(socket))),
-        (Some((&SERVE_PAIR, letter)), None) => {
+    let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).ok();
+    let order = match (message.split_first(), descriptors) {
+        (Some((&SERVE_SOCKET, [])), [Some(socket), None]) => {
+            Some(Order::Serve(Passage::Socket(socket)))
+        }
+        (Some((&SERVE_PAIR, letter)), [None, None]) => {
             Letter::from_bytes(letter).map(|letter| Order::Serve(Passage::Pair(letter)))
         }
-        (Some((&DRAIN, [])), None) => Some(Order::Drain),
+        (Some((&TRUNK, [])), [Some(reader), Some(writer)]) => Some(Order::Trunk { reader, writer }),
+        (Some((&CLIENT, bytes)), [Some(socket), None]) => {
+            number(bytes).map(|number| Order::Client { socket, number })
+        }
+        (Some((&TURN_AWAY, bytes)), [Some(socket), None]) => {
+            number(bytes).map(|reason| Order::TurnAway { socket, reason })
+        }
+        (Some((&DRAIN, [])), [None, None]) => Some(Order::Drain),
         _ => None,
     };
     order
@@ -153,19 +214,20 @@ pub(crate) fn next_order(line: &OwnedFd) -> io::Result<Option<Order>> {
 /// Tells the main process something, if the line goes that way.
 pub(crate) fn report(line: &OwnedFd, report: Report) -> io::Result<()> {
     let Report::Agreed = report;
-    send(line.as_fd(), &[AGREED], None)
+    send(line.as_fd(), &[AGREED], &[])
 }
 
-fn send(
-    line: BorrowedFd<'_>,
-    message: &[u8],
-    descriptor: Option<BorrowedFd<'_>>,
-) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// The most descriptors in one message.
+const DESCRIPTORS: usize = 2;
+
+/// What arrived at once.
+type Received = (Vec<u8>, [Option<OwnedFd>; DESCRIPTORS]);
+
+fn send(line: BorrowedFd<'_>, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors = descriptor.as_slice();
     if !descriptors.is_empty() {
-        // The space is for one.
+        // The space is for as many.
         ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
     }
     // A subserver that is gone is an error and no signal.
@@ -179,9 +241,9 @@ fn send(
     }
 }
 
-fn receive(line: impl AsFd) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
+fn receive(line: impl AsFd) -> io::Result<Option<Received>> {
     let mut message = vec![0; MESSAGE_MAX];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let length = loop {
         let mut into = [IoSliceMut::new(&mut message)];
@@ -202,13 +264,15 @@ fn receive(line: impl AsFd) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
         return Ok(None);
     }
     message.truncate(length);
-    let mut descriptor = None;
+    let mut descriptors = [None, None];
     for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-            descriptor = descriptors.last();
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            for (place, descriptor) in descriptors.iter_mut().zip(received) {
+                *place = Some(descriptor);
+            }
         }
     }
-    Ok(Some((message, descriptor)))
+    Ok(Some((message, descriptors)))
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub(crate) struct Role {
 pub(crate) enum Kind {
     /// It serves one client.
     Forking,
+    /// It serves some of all clients, and hands their calls on.
+    Central,
 }
 
 /// Whose variable it is that this process has in its environment.
@@ -72,10 +74,13 @@ impl Role {
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Kind::Forking = self.kind;
+        let kind = match self.kind {
+            Kind::Forking => "forking",
+            Kind::Central => "central",
+        };
         write!(
             f,
-            "forking main={} line={} services={:x} instance={:x}",
+            "{kind} main={} line={} services={:x} instance={:x}",
             self.main, self.line, self.services, self.instance
         )?;
         let Resources { memory, cpu, files } = self.resources;
@@ -99,6 +104,7 @@ impl FromStr for Role {
         let mut words = text.split(' ');
         let kind = match words.next() {
             Some("forking") => Kind::Forking,
+            Some("central") => Kind::Central,
             _ => return Err(NotARole),
         };
         let (mut main, mut line, mut services, mut instance) = (None, None, None, None);
