@@ -4,6 +4,8 @@
 mod attempts;
 mod calculator;
 mod cancel;
+#[cfg(target_os = "linux")]
+mod central;
 mod child;
 mod clear;
 mod daemon;

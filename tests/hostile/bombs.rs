@@ -9,25 +9,25 @@ use tokio::net::TcpListener;
 use super::prey::{Fort, PreyClient, TCP, assert_no_panic_inside, method, watch_for_panics};
 use super::wire::*;
 
-const HUGE: &[u8] = &length(1 << 48);
+pub(crate) const HUGE: &[u8] = &length(1 << 48);
 
 /// So many levels without an end, the number of a variant each.
-fn levels(count: usize) -> Vec<u8> {
+pub(crate) fn levels(count: usize) -> Vec<u8> {
     variant(1).repeat(count)
 }
 
 /// Sixteen thousand levels.
-fn deep() -> Vec<u8> {
+pub(crate) fn deep() -> Vec<u8> {
     [&levels(16_400)[..], &variant(0)].concat()
 }
 
 /// So many values of a kilobyte, the number of a variant each.
-fn swelling(count: u64) -> Vec<u8> {
+pub(crate) fn swelling(count: u64) -> Vec<u8> {
     [&length(count)[..], &variant(0).repeat(count as usize)].concat()
 }
 
 /// A request of any length, in as many frames as it takes.
-fn frames(target: Target, id: u64, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frames(target: Target, id: u64, payload: &[u8]) -> Vec<u8> {
     const FIRST: usize = 60 * 1024;
     if payload.len() <= FIRST {
         return target.request(id, 10_000, payload);

@@ -8,6 +8,8 @@
 
 mod bombs;
 mod callee;
+#[cfg(target_os = "linux")]
+mod central;
 mod client;
 mod drops;
 mod flood;

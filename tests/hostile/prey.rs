@@ -209,6 +209,8 @@ impl Fort {
             // All the attackers of a test come from one place.
             .connections_per_peer_max(10_000)
             .listen(address);
+        #[cfg(target_os = "linux")]
+        let builder = super::central::with_pattern(builder);
         let server = build(builder).start().await.unwrap();
         Self { server, log }
     }
