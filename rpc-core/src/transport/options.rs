@@ -50,7 +50,8 @@ impl ConnectOptions {
         self.insecure
     }
 
-    /// Says who must be at the other end, in the words of [`Identity::is`]; said several times, all
+    /// Says who must be at the other end, in the words of
+    /// [`Identity::is`](super::Identity::is); said several times, all
     /// must hold. Whoever else is there gets no byte of a call: connecting fails as
     /// [`Code::Unauthenticated`](crate::Code::Unauthenticated). Over TLS it stands instead of the
     /// name of the host.
