@@ -26,6 +26,9 @@ pub struct Config {
     pub insecure: bool,
     /// Where to answer who looks for a matchmaker in the local network; nowhere unless it is said.
     pub lan: Option<SocketAddr>,
+    /// The certificate for `tls://` addresses, and which registrants and clients to let in.
+    #[cfg(feature = "tls")]
+    pub tls: Option<rpc_core::ServerTls>,
 }
 
 impl Config {
@@ -36,6 +39,8 @@ impl Config {
             limits: Limits::default(),
             insecure: false,
             lan: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
@@ -64,6 +69,8 @@ impl Config {
             limits: Limits::default(),
             insecure,
             lan: args.lan,
+            #[cfg(feature = "tls")]
+            tls: None,
         })
     }
 }

@@ -81,6 +81,10 @@ impl Daemon {
         if config.insecure {
             builder = builder.insecure();
         }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = config.tls {
+            builder = builder.tls(tls);
+        }
         for address in config.listen {
             builder = builder.listen(address);
         }

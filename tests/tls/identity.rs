@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use matchmaker::{Config, Daemon};
+use rpc_core::discovery::MatchmakerClient;
+use rpc_core::discovery::matchmaker::{Endpoint, Registration, RegistryError};
 use rpc_core::transport::ConnectOptions;
 use rpc_core::{CallError, Channel, Code, Context, Executed, Server, service};
 use support::certs::{Authority, as_it_is};
@@ -240,4 +243,71 @@ async fn the_name_of_the_service_may_stand_in_the_identity() {
         .connect();
     let channel = within("it is found", LIMIT, channel).await.unwrap();
     VaultClient::new(channel).who().await.unwrap();
+}
+
+/// A fleet that trusts no network: the matchmaker is asked over TLS as well, and tells its registrants
+/// apart by their certificates.
+#[tokio::test]
+async fn the_matchmaker_may_be_behind_tls_too() {
+    let root = Authority::new("Root");
+    let issued = |id: &str| root.workload(id, as_it_is);
+    let showing = |id: &str| {
+        let own = issued(id);
+        client(&root.pem())
+            .own(own.chain, own.key)
+            .unwrap()
+            .server_name("localhost")
+            .unwrap()
+    };
+    let mut config = Config::listening_at(["tls://127.0.0.1:0"]);
+    let own = root.server(&["localhost"], as_it_is);
+    config.tls = Some(server(&own).client_ca(root.pem()).unwrap());
+    let daemon = Daemon::start(config).await.unwrap();
+    let start = async |id: &str| {
+        let builder = Server::builder().service(VaultServer::new(Guarded));
+        let builder = builder.listen("tls://127.0.0.1:0").tls(server(&issued(id)));
+        let builder = builder
+            .matchmaker(&daemon.addresses()[0])
+            .matchmaker_tls(showing(id));
+        builder.register().start().await
+    };
+    let _vault = start("spiffe://tests/vault").await.unwrap();
+
+    let find = |tls| {
+        let builder = Channel::builder("mm:test.Vault").matchmaker(&daemon.addresses()[0]);
+        builder.tls(tls).connect()
+    };
+    let found = within("it is found", LIMIT, find(showing("spiffe://tests/guest")))
+        .await
+        .unwrap();
+    VaultClient::new(found).who().await.unwrap();
+    let stranger = client(&root.pem()).server_name("localhost").unwrap();
+    let error = within("it is refused", LIMIT, find(stranger))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Code::Tls, "{error}");
+
+    // The record belongs to whoever registered it, and not to the next one with a certificate.
+    let asking = |id| {
+        let builder = Channel::builder(&daemon.addresses()[0]).tls(showing(id));
+        async { MatchmakerClient::new(builder.connect().await.unwrap()) }
+    };
+    let mail = asking("spiffe://tests/mail").await;
+    let listed = mail.list(None).await.unwrap().instances;
+    let vault = listed
+        .iter()
+        .find(|listed| listed.offer.name == "test.Vault")
+        .unwrap();
+    let mut stolen = Registration::new(vault.instance, vault.host.clone(), 1);
+    stolen.incarnation = vault.incarnation + 1;
+    stolen.services = vec![vault.offer.clone()];
+    stolen.endpoints = vec![Endpoint::new("tls://192.0.2.7:7000")];
+    let refused = mail.register(&stolen).await.unwrap_err();
+    let refused = refused.into_service().expect("the registry refuses it");
+    assert!(
+        matches!(refused, RegistryError::NotOwner { .. }),
+        "{refused}"
+    );
+    let own = asking("spiffe://tests/vault").await;
+    own.register(&stolen).await.unwrap();
 }
