@@ -117,9 +117,9 @@ impl ServerBuilder {
         self
     }
 
-    /// Lets processes of these users, and of no others, connect to Unix sockets (`unix:`). Without this
-    /// line the permissions of the socket's file decide, and at an abstract name the server's own user
-    /// and root may connect. See
+    /// Lets processes of these users, and of no others, connect to Unix sockets (`unix:`), and to
+    /// well-known pipes (`fifo:`) where their modes let them in. Without this line the permissions of
+    /// the socket's file decide, and at an abstract name the server's own user and root may connect. See
     /// [`ListenOptions::allow_uids`](crate::transport::ListenOptions::allow_uids).
     pub fn allow_uids(mut self, uids: impl IntoIterator<Item = u32>) -> Self {
         self.listen_options = self.listen_options.allow_uids(uids);

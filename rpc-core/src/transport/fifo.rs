@@ -263,6 +263,8 @@ pub(crate) struct FifoListener {
     _sweeper: Sweeper,
     directory: Grounds,
     places: Arc<Places>,
+    /// Who may connect, beside what the modes of the files say.
+    allowed: Option<Arc<[u32]>>,
     /// Clients that wait for a place, with their user, in the order of their records.
     queue: VecDeque<(u32, Record)>,
     /// A place became free, and the queue was not looked through since.
@@ -293,7 +295,9 @@ impl FifoListener {
         let address: Arc<str> = format!("fifo:{path}").into();
         let access = options.allowed_group().map_or(Access::User, Access::Group);
         let bound = Self::bind_at(Path::new(path), access, Arc::clone(&address)).await;
-        bound.map_err(|error| error.with_address(address))
+        let mut listener = bound.map_err(|error| error.with_address(address))?;
+        listener.allowed = options.allowed_uids().map(Arc::from);
+        Ok(listener)
     }
 
     async fn bind_at(path: &Path, access: Access, address: Arc<str>) -> Result<Self, Error> {
@@ -305,6 +309,7 @@ impl FifoListener {
             _sweeper: Sweeper::start(Arc::clone(&directory.0)),
             directory,
             places: Places::new(),
+            allowed: None,
             queue: VecDeque::new(),
             is_freed: false,
             again: None,
@@ -343,7 +348,10 @@ impl FifoListener {
             let identity = pair.identity.clone();
             let is_same = matches!(identity, Identity::Process { uid, .. } if uid == place.user());
             let stream = pair.into_stream()?.keeping(place);
-            let conduit = Conduit::new(stream, peer(&self.address, identity));
+            let mut conduit = Conduit::new(stream, peer(&self.address, identity));
+            if !self.lets_in(&conduit.peer) {
+                conduit = conduit.refused("the server does not let this user connect");
+            }
             Ok(is_same.then_some(conduit))
         });
         match opened {
@@ -358,6 +366,11 @@ impl FifoListener {
                 Admission::Refused
             }
         }
+    }
+
+    fn lets_in(&self, peer: &Peer) -> bool {
+        let allowed = self.allowed.as_deref();
+        allowed.is_none_or(|allowed| peer.uid().is_some_and(|uid| allowed.contains(&uid)))
     }
 
     /// Admits the first of those in the queue whose user has a place.
@@ -417,6 +430,11 @@ impl Listener for FifoListener {
 
     fn defer(&mut self) {
         self.defers = true;
+    }
+
+    /// To clients the owner of the pipe says whose server it is.
+    fn identity(&self) -> Option<String> {
+        Some(format!("uid:{}", access::own_user()))
     }
 
     fn suspend(&mut self) -> bool {

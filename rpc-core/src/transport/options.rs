@@ -174,13 +174,15 @@ impl ListenOptions {
     /// default lets in the server's own user and root. With one, the list decides: the file may be
     /// opened by everybody, the directories still have to be passed. An abstract name has no file, so
     /// that without a list the server's own user and root may connect.
+    ///
+    /// Of those whom the modes of a well-known pipe (`fifo:`) let in, it lets in these users alone.
     #[must_use]
     pub fn allow_uids(mut self, uids: impl IntoIterator<Item = u32>) -> Self {
         self.users = Some(uids.into_iter().collect());
         self
     }
 
-    /// The users whose processes may connect to a Unix socket, if there is a list.
+    /// The users whose processes may connect to a Unix socket or well-known pipe, if there is a list.
     pub fn allowed_uids(&self) -> Option<&[u32]> {
         self.users.as_deref()
     }
