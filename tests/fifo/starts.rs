@@ -97,7 +97,7 @@ async fn row_46_there_are_never_two_though_they_come_and_go() {
     }
     let turns: usize = rivals.join_all().await.iter().sum();
     println!("{turns} servers, one after the other");
-    assert!(turns > 100, "only {turns} servers came");
+    assert!(turns > 20, "only {turns} servers came");
     assert_eq!(
         fs::read_dir(site.path().parent().unwrap()).unwrap().count(),
         0

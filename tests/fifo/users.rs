@@ -129,10 +129,10 @@ async fn a_client_of_another_user() {
         return;
     }
     match Channel::builder(address).connect().await {
-        Ok(channel) => {
-            let who = WorkClient::new(channel).who().await.unwrap();
-            println!("served as user {:?}", who.peer_uid);
-        }
+        Ok(channel) => match WorkClient::new(channel).who().await {
+            Ok(who) => println!("served as user {:?}", who.peer_uid),
+            Err(error) => println!("{:?}: {error}", error.code()),
+        },
         Err(error) => println!("{:?}: {error}", error.code()),
     }
 }
@@ -209,6 +209,24 @@ async fn a_group_that_is_allowed_may_connect() {
     // The server's own user, too.
     site.check().await;
     assert_eq!(site.names(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_group_only_those_on_a_list_may_connect() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::new();
+    let builder = site.builder().allow_group(NOBODY).allow_uids([NOBODY]);
+    let _server = builder.start().await.unwrap();
+    let listed = connect_as(NOBODY, NOBODY, &site.address());
+    assert!(listed.contains("served as user Some(65534)"), "{listed}");
+    let member = connect_as(SOMEBODY, NOBODY, &site.address());
+    assert!(member.contains("Denied: "), "{member}");
+    assert!(
+        member.contains("does not let this user connect"),
+        "{member}"
+    );
 }
 
 /// A well-known pipe of another user is trusted where that user or root alone can have put it.
