@@ -24,9 +24,9 @@ const WATCH: Duration = Duration::from_secs(4);
 /// process that computes for ever.
 const PACE: Duration = Duration::from_millis(20);
 
-/// How much slower the slowest hundredth may be beside harm. The promise is twice; a machine that
-/// runs other tests meanwhile, on few processors, is given more, and a floor below which no ratio is
-/// looked at.
+/// How much slower the slowest hundredth may be beside harm. The aim is twice. What computes for ever
+/// takes a share of the processors as well, and that shows where there are only two of them, so more
+/// is allowed, and a floor below which no ratio is looked at.
 const SLOWER_MAX: f64 = 4.0;
 const FLOOR: Duration = Duration::from_millis(50);
 
