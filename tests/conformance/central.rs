@@ -4,9 +4,9 @@
 use std::process::{Command, Stdio};
 
 use rpc_core::server::CentralDispatch;
-use rpc_core::{Server, ServerBuilder, Service as _};
+use rpc_core::{Server, ServerBuilder};
 
-use super::service::{Answers, CallerServer, FormsServer, Mirror, WorkServer, Worker};
+use super::service::{CallerClient, FormsServer, Mirror, WorkServer, Worker};
 
 /// The pattern, in the server and in its subservers.
 pub(crate) fn pattern() -> CentralDispatch {
@@ -16,7 +16,7 @@ pub(crate) fn pattern() -> CentralDispatch {
     command.stdout(Stdio::null());
     CentralDispatch::new()
         .subservers(2)
-        .callbacks(CallerServer::new(Answers("")).descriptor())
+        .callbacks::<CallerClient>()
         .command(command)
 }
 

@@ -4,6 +4,8 @@ use std::process::Command;
 
 use crate::client::Channel;
 use crate::error::Error;
+use crate::server::CentralDispatch;
+use crate::service::Descriptor;
 
 /// A client stub of some service: every `..Client` that [`service`](crate::service) generates.
 ///
@@ -12,6 +14,9 @@ use crate::error::Error;
 pub trait Client: Sized {
     /// A client over a channel that is there already.
     fn over(channel: Channel) -> Self;
+
+    /// The service that it calls.
+    fn service() -> &'static Descriptor;
 
     /// Starts a program and speaks to it over its standard input and output, as plug-in systems do.
     /// The program calls [`serve_stdio`](crate::serve_stdio); its standard error is this process's,
@@ -29,5 +34,25 @@ pub trait Client: Sized {
     /// There is no such program, or this user may not run it, or the system has no room for it.
     fn spawn(command: Command) -> impl Future<Output = Result<Self, Error>> + Send {
         async { Ok(Self::over(Channel::builder_for(command).connect().await?)) }
+    }
+}
+
+impl CentralDispatch {
+    /// Lets handlers call this service of their [caller](crate::Context::caller), by the name of its
+    /// client. A subserver must know the types, because the replies come from the client of the
+    /// server. A call of any other service ends as [`Code::Unimplemented`](crate::Code::Unimplemented).
+    ///
+    /// ```
+    /// # use rpc_core::{server::CentralDispatch, service};
+    /// #[service]
+    /// trait Progress {
+    ///     async fn report(&self, done: u8);
+    /// }
+    ///
+    /// let pattern = CentralDispatch::new().callbacks::<ProgressClient>();
+    /// ```
+    #[must_use]
+    pub fn callbacks<C: Client>(self) -> Self {
+        self.with_callbacks(C::service())
     }
 }

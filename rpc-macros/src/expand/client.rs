@@ -65,7 +65,8 @@ pub(crate) fn item(context: &Context<'_>) -> TokenStream {
 /// ```
 pub(crate) fn methods(context: &Context<'_>) -> TokenStream {
     let ident = names::client(context.service.ident());
-    let krate = &context.krate;
+    let (krate, private) = (&context.krate, &context.private);
+    let descriptor = names::descriptor();
     let constructors = constructors(context);
     let methods = context
         .service
@@ -82,6 +83,10 @@ pub(crate) fn methods(context: &Context<'_>) -> TokenStream {
         impl #krate::Client for #ident {
             fn over(channel: #krate::Channel) -> Self {
                 Self { channel }
+            }
+
+            fn service() -> &'static #private::Descriptor {
+                &#descriptor
             }
         }
     }

@@ -134,11 +134,8 @@ impl CentralDispatch {
         self
     }
 
-    /// Lets handlers call this service of their [caller](crate::Context::caller). A subserver must
-    /// know its types, because the replies come from the client. A call of any other service ends as
-    /// [`Code::Unimplemented`](crate::Code::Unimplemented).
-    #[must_use]
-    pub fn callbacks(mut self, service: &'static Descriptor) -> Self {
+    /// Lets handlers call this service of their callers.
+    pub(crate) fn with_callbacks(mut self, service: &'static Descriptor) -> Self {
         self.callbacks.push(service);
         self
     }

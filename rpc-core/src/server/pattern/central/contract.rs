@@ -185,7 +185,9 @@ pub(super) fn must_be_generated(service: &Descriptor) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Client as _;
     use crate::codec::{Budget, CodecId};
+    use crate::shape::{MethodShape, Shape};
 
     #[test]
     fn a_setup_arrives_as_it_was() {
@@ -205,6 +207,19 @@ mod tests {
         let bytes = CodecId::BINCODE.encode(&setup, usize::MAX).unwrap();
         let budget = Budget::for_message(bytes.len());
         assert_eq!(CodecId::BINCODE.decode(&bytes, &budget), Ok(setup));
+    }
+
+    #[test]
+    fn a_service_that_was_written_by_hand_is_refused_by_name() {
+        static BY_HAND: Method = Method::new("Hand", "wave", &[], "", || MethodShape {
+            arguments: Vec::new(),
+            returns: Shape::Opaque,
+            error: None,
+        });
+        static SERVICE: Descriptor = Descriptor::new("Hand", "1.0.0", "", &[&BY_HAND]);
+        let error = must_be_generated(&SERVICE).unwrap_err();
+        assert!(error.to_string().contains("Hand.wave"), "{error}");
+        assert_eq!(must_be_generated(MainClient::service()), Ok(()));
     }
 
     #[test]
