@@ -117,11 +117,6 @@ pub mod layer;
 mod limits;
 mod pool;
 #[cfg(unix)]
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "its callers are the transports to children and the servers of several processes"
-)]
 mod process;
 mod proto;
 mod race;

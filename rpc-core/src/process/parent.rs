@@ -20,17 +20,20 @@ pub(crate) struct Parent {
 }
 
 impl Parent {
-    /// The process `pid`, if it is this one's parent. A process that was given the number of a
-    /// grandparent, or whose parent is dead already, gets `None`.
+    /// The parent, whoever it is; `None` if it cannot be seen from here, as from another PID
+    /// namespace.
     ///
     /// # Errors
     /// The system's, if no descriptor is left.
-    pub(crate) fn named(pid: u32) -> io::Result<Option<Self>> {
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        match pid.filter(|pid| is_parent(*pid)) {
-            Some(pid) => Self::open(pid),
-            None => Ok(None),
+    pub(crate) fn whoever() -> io::Result<Option<Self>> {
+        // It may be replaced at any time: then the next one is asked for.
+        while let Some(pid) = getppid() {
+            let parent = Self::open(pid)?;
+            if parent.is_some() {
+                return Ok(parent);
+            }
         }
+        Ok(None)
     }
 
     #[cfg(target_os = "linux")]
@@ -55,36 +58,12 @@ impl Parent {
         Ok(Some(Self { pid }))
     }
 
-    /// The parent, whoever it is; `None` if it cannot be seen from here, as from another PID
-    /// namespace.
-    ///
-    /// # Errors
-    /// As [`named`](Self::named).
-    pub(crate) fn whoever() -> io::Result<Option<Self>> {
-        // It may be replaced at any time: then the next one is asked for.
-        while let Some(pid) = getppid() {
-            let parent = Self::open(pid)?;
-            if parent.is_some() {
-                return Ok(parent);
-            }
-        }
-        Ok(None)
-    }
-
-    /// From now on this process ends with its parent, at once and as if killed: whatever its threads
-    /// are doing, and without running what they left for their end. The watch is a thread of its
-    /// own, so it does not matter whether a runtime gets its turn.
+    /// From now on this process ends with its parent, `grace` later and as if killed: whatever its
+    /// threads are doing, and without running what they left for their end. The watch is a thread of
+    /// its own, so it does not matter whether a runtime gets its turn.
     ///
     /// # Errors
     /// The system's, if no thread is left.
-    pub(crate) fn share_its_end(self) -> io::Result<()> {
-        self.outlive_it_by(Duration::ZERO)
-    }
-
-    /// As [`share_its_end`](Self::share_its_end), but the process gets `grace` to end by itself.
-    ///
-    /// # Errors
-    /// As there.
     pub(crate) fn outlive_it_by(self, grace: Duration) -> io::Result<()> {
         thread::Builder::new()
             .name("rpc-parent".to_owned())
