@@ -14,8 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use tokio::time::Sleep;
-
+use super::alarm::Alarm;
 use super::desk::Shared;
 use super::gauge::Charge;
 use super::incoming::{Handler, Session};
@@ -55,9 +54,7 @@ pub(crate) struct DatagramDriver {
     has_ended: bool,
     /// Callers were told that no new calls are taken.
     is_draining: bool,
-    timer: Pin<Box<Sleep>>,
-    /// When `timer` fires. It may be early, never late.
-    armed: Instant,
+    alarm: Alarm,
 }
 
 impl DatagramDriver {
@@ -99,7 +96,6 @@ impl DatagramDriver {
         handler: Option<Arc<dyn Handler>>,
         limits: Arc<Limits>,
     ) -> Self {
-        let armed = now();
         let charge = handler.as_ref().map(|handler| handler.gauge().charge(0));
         Self {
             shared,
@@ -117,8 +113,7 @@ impl DatagramDriver {
             has_agreed: false,
             has_ended: false,
             is_draining: false,
-            timer: Box::pin(tokio::time::sleep_until(armed.into())),
-            armed,
+            alarm: Alarm::new(),
         }
     }
 
@@ -157,7 +152,9 @@ impl DatagramDriver {
         if let Some(charge) = &mut self.charge {
             charge.set(self.proto.held());
         }
-        self.arm(cx);
+        if let Some(due) = self.proto.poll_timeout() {
+            self.alarm.set(due, now, cx);
+        }
         more
     }
 
@@ -193,20 +190,6 @@ impl DatagramDriver {
                 self.proto.close(now, Fault::Closed);
             }
             _ => self.proto.handle_error(now, failed(error)),
-        }
-    }
-
-    /// Sees to it that the task is woken when the protocol wants to be asked.
-    fn arm(&mut self, cx: &mut Context<'_>) {
-        let Some(due) = self.proto.poll_timeout() else {
-            return;
-        };
-        if due < self.armed || self.armed <= now() {
-            self.armed = due;
-            self.timer.as_mut().reset(due.into());
-            if self.timer.as_mut().poll(cx).is_ready() {
-                cx.waker().wake_by_ref();
-            }
         }
     }
 

@@ -6,6 +6,7 @@
 //! next timeout. Everything that is true of a connection is said in [`crate::proto`]; this folder
 //! only moves bytes and wakes people.
 
+mod alarm;
 mod datagrams;
 mod desk;
 mod drive;

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWrite as _;
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::time::Sleep;
 
+use super::alarm::Alarm;
 use super::desk::Shared;
 use super::gauge::Charge;
 use super::incoming::{Handler, Session};
@@ -70,9 +70,7 @@ pub(crate) struct Driver {
     peer_gone: bool,
     /// Callers were told that the connection takes no new calls.
     is_draining: bool,
-    timer: Pin<Box<Sleep>>,
-    /// When `timer` fires. It may be early, never late: moving it costs more than one idle wake-up.
-    armed: Instant,
+    alarm: Alarm,
     phase: Phase,
 }
 
@@ -108,7 +106,6 @@ impl Driver {
         handler: Option<Arc<dyn Handler>>,
         limits: Arc<Limits>,
     ) -> Self {
-        let armed = now();
         let charge = handler.as_ref().map(|handler| handler.gauge().charge(0));
         Self {
             shared,
@@ -132,8 +129,7 @@ impl Driver {
             broken: None,
             peer_gone: false,
             is_draining: false,
-            timer: Box::pin(tokio::time::sleep_until(armed.into())),
-            armed,
+            alarm: Alarm::new(),
             phase: Phase::Open,
         }
     }
@@ -177,7 +173,7 @@ impl Driver {
 
     /// Lets the protocol know the time, and sees to it that it is asked again when it wants to be.
     fn keep_time(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) {
-        if now < self.armed && self.broken.is_none() && !self.is_done() {
+        if !self.alarm.has_fired(now) && self.broken.is_none() && !self.is_done() {
             return;
         }
         if let Some((_, error)) = self.broken.take_if(|(until, _)| now >= *until) {
@@ -234,19 +230,12 @@ impl Driver {
         };
         let due = self.proto.poll_timeout();
         let rest = self.proto.is_roomy().then(|| now + Self::REST);
-        let Some(due) = [due, self.stall, farewell, rest]
+        let due = [due, self.stall, farewell, rest]
             .into_iter()
             .flatten()
-            .min()
-        else {
-            return;
-        };
-        if due < self.armed || self.armed <= now {
-            self.armed = due;
-            self.timer.as_mut().reset(due.into());
-            if self.timer.as_mut().poll(cx).is_ready() {
-                cx.waker().wake_by_ref();
-            }
+            .min();
+        if let Some(due) = due {
+            self.alarm.set(due, now, cx);
         }
     }
 
