@@ -375,7 +375,7 @@ impl Client {
         let State::Joined { terms, .. } = &self.state else {
             return;
         };
-        let places = terms.peer.calls.max(1) as usize;
+        let places = usize::try_from(u64::from(terms.peer.calls).clamp(1, SPAN)).unwrap_or(1);
         while let Some(next) = self.calls.send_next(now, places, SPAN, &mut self.pace) {
             match next {
                 Ok(number) => self.send_request(now, number),

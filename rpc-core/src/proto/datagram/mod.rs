@@ -49,6 +49,7 @@ const IDLE: Duration = Duration::from_secs(240);
 /// Replies remembered for one client: 512.
 const RECORDS_MAX: usize = 512;
 
-/// How far a client lets its calls run ahead of one of which it has heard nothing: half of what the
-/// server remembers, so that the call is never below the window when it arrives at last.
+/// How far a client lets its calls run ahead of the last time that it heard of another which has no
+/// reply: half of what the server remembers. Of these, and of those that were under way then, there
+/// are fewer than 512, so neither the call nor its reply is forgotten before it is asked for.
 const SPAN: u64 = 256;

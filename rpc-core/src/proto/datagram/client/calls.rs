@@ -11,6 +11,8 @@ use crate::proto::{Call, later};
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     last: u64,
+    /// The highest number that was sent.
+    reached: u64,
     waiting: BTreeMap<u64, Box<Call>>,
     sent: BTreeMap<u64, Sent>,
     /// Calls that nobody waits for, of which the server may not know it.
@@ -26,6 +28,11 @@ struct Sent {
     again: Again,
     /// The server has said that it has the call.
     underway: bool,
+    /// The highest number that was sent when something was last heard of the call: no later reply
+    /// than those can have pushed its own out of the server's memory.
+    heard: u64,
+    /// It was asked after out of turn since then.
+    nudged: bool,
 }
 
 #[derive(Debug)]
@@ -62,8 +69,9 @@ impl Calls {
         self.last
     }
 
-    /// Takes the next call that may leave: there must be a place for it, and no call that was heard
-    /// nothing of may be `span` numbers behind. One that is late ends instead.
+    /// Takes the next call that may leave: there must be a place for it, and it may not be `span`
+    /// numbers ahead of when something was last heard of another. Halfway there that one is asked
+    /// after, so that a call which takes long holds nobody up. One that is late ends instead.
     pub(super) fn send_next(
         &mut self,
         now: Instant,
@@ -75,8 +83,22 @@ impl Calls {
             return None;
         }
         let &next = self.waiting.keys().next()?;
-        let unheard = self.sent.iter().find(|(_, sent)| !sent.underway);
-        if unheard.is_some_and(|(&unheard, _)| next.saturating_sub(unheard) >= span) {
+        let mut held = false;
+        let mut nudged = false;
+        for sent in self.sent.values_mut() {
+            let ahead = next.saturating_sub(sent.heard);
+            held |= ahead >= span;
+            if ahead >= span / 2 && !sent.nudged {
+                sent.nudged = true;
+                sent.again.at = now;
+                sent.again.wait = pace.first();
+                nudged = true;
+            }
+        }
+        if nudged {
+            self.wake_at(now);
+        }
+        if held {
             return None;
         }
         let (number, call) = self.waiting.pop_first()?;
@@ -93,7 +115,10 @@ impl Calls {
             call,
             again,
             underway: false,
+            heard: number,
+            nudged: false,
         };
+        self.reached = number;
         self.sent.insert(number, sent);
         Some(Ok(number))
     }
@@ -114,7 +139,9 @@ impl Calls {
     /// The server has the call.
     pub(super) fn underway(&mut self, now: Instant, number: u64, pace: &mut Pace) {
         if let Some(sent) = self.sent.get_mut(&number) {
-            if !mem::replace(&mut sent.underway, true) {
+            sent.heard = self.reached;
+            let was_nudged = mem::take(&mut sent.nudged);
+            if !mem::replace(&mut sent.underway, true) || was_nudged {
                 sent.again.wait = Self::UNDERWAY.max(pace.first());
                 sent.again.at = later(now, pace.jitter(sent.again.wait));
             }

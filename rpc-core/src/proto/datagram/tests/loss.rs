@@ -73,3 +73,34 @@ fn a_server_holds_no_more_than_the_last_replies_of_a_client_that_goes_on() {
         );
     }
 }
+
+#[test]
+fn a_lost_reply_is_remembered_while_a_thousand_other_calls_pass() {
+    let mut network = Network::new(rng(), Weather::FAIR);
+    // All replies of the first wave come at once, and many are lost; the second follows at once.
+    network.handler = |number, rng| {
+        let (_, reply) = super::network::at_once(number, rng);
+        let takes = if number < 256 {
+            SECOND / 2
+        } else {
+            SECOND / 1000
+        };
+        (takes, reply)
+    };
+    let index = network.dial();
+    let tokens: Vec<_> = (0..3000)
+        .map(|number| network.call(index, number, SECOND * 30))
+        .collect();
+    network.run_for(SECOND * 49 / 100);
+    network.weather.loss = 300;
+    network.run_for(SECOND / 50);
+    network.weather.loss = 0;
+    network.run_until_ended(SECOND * 30);
+    for (number, token) in (0..).zip(tokens) {
+        let ended = &network.clients[index].ended[&token];
+        assert!(
+            network.clients[index].has(token, number),
+            "{number}: {ended:?}"
+        );
+    }
+}
