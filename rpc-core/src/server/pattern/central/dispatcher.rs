@@ -151,11 +151,8 @@ impl Dispatcher {
             Ok(trunk) => trunk,
             // It did not live for so long.
             Err(error) => {
-                let ended = tokio::time::timeout(RETIRE_MAX, subserver.child.wait());
-                return Err(match ended.await {
-                    Ok(Ok(status)) => too_short(status),
-                    _ => failed(error),
-                });
+                let ended = how_it_ended(&subserver).await;
+                return Err(ended.unwrap_or_else(|| failed(error)));
             }
         };
         let branch = Branch::grow(trunk, setup, &self.reception)?;
@@ -166,6 +163,11 @@ impl Dispatcher {
         let ready = tokio::time::timeout(START_MAX, live.branch.ready());
         match race(ready, live.subserver.child.wait()).await {
             Either::First(Ok(Ok(()))) => Ok(Arc::new(live)),
+            // The end of its trunk is seen before its own as often as not.
+            Either::First(Ok(Err(error))) if error.code() == Code::Disconnected => {
+                let ended = how_it_ended(&live.subserver).await;
+                Err(ended.unwrap_or(error))
+            }
             Either::First(Ok(Err(error))) => Err(error),
             Either::First(Err(_)) => Err(Error::new(
                 Code::DeadlineExceeded,
@@ -334,6 +336,15 @@ impl Drop for Live {
             .name("rpc-farewell".to_owned())
             .stack_size(STACK)
             .spawn(farewell);
+    }
+}
+
+/// How a subserver ended that is as good as gone, if it ends in a moment.
+async fn how_it_ended(subserver: &Subserver) -> Option<Error> {
+    let ended = tokio::time::timeout(RETIRE_MAX, subserver.child.wait());
+    match ended.await {
+        Ok(Ok(status)) => Some(too_short(status)),
+        _ => None,
     }
 }
 
