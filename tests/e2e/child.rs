@@ -294,7 +294,7 @@ fn a_stray_line_spoils_nothing() {
 
 #[tokio::test]
 async fn a_program_that_prints_for_ever_is_given_up() {
-    let child = PluginClient::connect("exec:sh -c 'printf %0100000d 1; exec sleep 9'")
+    let child = PluginClient::connect("exec:sh -c 'printf %100000s; exec sleep 9'")
         .await
         .unwrap();
     let error = within("the call ends", LIMIT, child.echo(1))

@@ -16,4 +16,6 @@ pub mod work;
 pub use daemon::{Matchmaker, free_address};
 pub use process::{Finished, Process};
 pub use temp::TempDir;
+#[cfg(unix)]
+pub use temp::others_may_enter;
 pub use wait::{LIMIT, eventually, eventually_async, within};

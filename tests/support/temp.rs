@@ -42,6 +42,26 @@ impl TempDir {
     }
 }
 
+/// Whether other users may enter directories that are made here. Where they may not, it says so.
+///
+/// # Panics
+/// The directory for temporary files is not there.
+#[cfg(unix)]
+pub fn others_may_enter() -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let here = fs::canonicalize(std::env::temp_dir()).expect("there are temporary files");
+    let closed = here.ancestors().find(|directory| {
+        let mode = fs::metadata(directory).map_or(0, |found| found.permissions().mode());
+        mode & 0o001 == 0
+    });
+    if let Some(closed) = closed {
+        let closed = closed.display();
+        println!("!!! SKIPPED: other users may not enter {closed}; set TMPDIR to where they may");
+    }
+    closed.is_none()
+}
+
 impl AsRef<Path> for TempDir {
     fn as_ref(&self) -> &Path {
         &self.path
