@@ -25,6 +25,7 @@ mod options;
 mod peer;
 #[cfg(unix)]
 pub(crate) mod pipe;
+mod port;
 mod restart;
 mod tcp;
 #[cfg(feature = "_tls")]

@@ -5,19 +5,16 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::accept::is_out_of_descriptors;
+use super::port::{self, check_port, resolve};
 use super::{Conduit, ConnectOptions, Connector, HostPort, ListenOptions, Listener, Peer, clear};
 use crate::error::{Code, Error};
 
 /// How many connections wait in the kernel to be accepted: enough for a fleet that reconnects at
 /// once; the kernel lowers it to its own bound.
 const BACKLOG: u32 = 1024;
-
-/// How many addresses of one name are tried. A name has a handful; an answer with more than this is
-/// a mistake or an attack on the time of the caller.
-const CANDIDATES_MAX: usize = 16;
 
 /// Bytes that the kernel keeps for a peer that has not taken them: 256 KiB, one round of chunks. What
 /// is small waits behind them, and the kernel by itself goes up to megabytes; less would leave gaps
@@ -92,7 +89,8 @@ impl TcpListener {
         }
         // A name that resolves to nothing was an error before.
         let refusal = refusal.unwrap_or_else(|| ErrorKind::AddrNotAvailable.into());
-        Err(bind_error(refusal, at).with_address(format!("{scheme}://{at}")))
+        Err(port::bind_error(refusal, at, port::Family::Stream)
+            .with_address(format!("{scheme}://{at}")))
     }
 
     fn bind_one(scheme: &str, at: SocketAddr) -> io::Result<Self> {
@@ -152,40 +150,6 @@ fn settle(stream: &TcpStream, at: SocketAddr) -> bool {
 
 fn is_loopback(at: SocketAddr) -> bool {
     at.ip().to_canonical().is_loopback()
-}
-
-/// Refuses the port at which nobody can be.
-pub(super) fn check_port(at: &HostPort, address: &str) -> Result<(), Error> {
-    if at.port() != 0 {
-        return Ok(());
-    }
-    Err(
-        Error::new(Code::InvalidAddress, "nobody can listen at port 0")
-            .with_hint("write the port that the listener was given")
-            .with_address(address),
-    )
-}
-
-/// What the host of `at` resolves to; at least one address.
-pub(super) async fn resolve(at: &HostPort, address: &str) -> Result<Vec<SocketAddr>, Error> {
-    let unresolved = || {
-        Error::new(
-            Code::Unreachable,
-            format!("the name `{}` does not resolve", at.host()),
-        )
-        .with_hint("check the spelling, /etc/hosts and DNS")
-        .with_address(address)
-    };
-    let candidates: Vec<_> = lookup_host((at.host(), at.port()))
-        .await
-        .map_err(|error| unresolved().with_source(error))?
-        .take(CANDIDATES_MAX)
-        .collect();
-    if candidates.is_empty() {
-        Err(unresolved())
-    } else {
-        Ok(candidates)
-    }
 }
 
 /// A socket for an address of this family. What a listener accepts has the buffers of its socket.
@@ -305,38 +269,6 @@ fn explain(error: &io::Error) -> (Code, &'static str, &'static str) {
         ),
         _ => (Code::Io, "the system could not connect", "see the cause"),
     }
-}
-
-fn bind_error(error: io::Error, at: &HostPort) -> Error {
-    let port = at.port();
-    let described = match error.kind() {
-        ErrorKind::AddrInUse => {
-            Error::new(Code::InUse, format!("port {port} is taken")).with_hint(format!(
-                "see who holds it with `{}`, or choose another port",
-                if cfg!(target_os = "linux") {
-                    format!("ss -ltnp 'sport = :{port}'")
-                } else {
-                    format!("lsof -nP -iTCP:{port}")
-                }
-            ))
-        }
-        ErrorKind::PermissionDenied => Error::new(
-            Code::Denied,
-            format!("this process may not listen at port {port}"),
-        )
-        .with_hint("choose a port above 1023, or give the process the privilege"),
-        ErrorKind::AddrNotAvailable => Error::new(
-            Code::Io,
-            format!("`{}` is no address of this machine", at.host()),
-        )
-        .with_hint("listen at 127.0.0.1, or at 0.0.0.0 for every interface"),
-        _ if is_out_of_descriptors(&error) => {
-            Error::new(Code::Io, "this process has no file descriptor left")
-                .with_hint("raise the limit (ulimit -n)")
-        }
-        _ => Error::new(Code::Io, "the system could not listen there").with_hint("see the cause"),
-    };
-    described.with_source(error)
 }
 
 #[cfg(test)]

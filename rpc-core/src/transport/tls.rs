@@ -28,7 +28,8 @@ use async_trait::async_trait;
 use tokio_rustls::{TlsAcceptor, TlsConnector as Handshake};
 
 use super::{
-    Conduit, ConnectOptions, Connector, HostPort, Identity, ListenOptions, Listener, Peer, tcp,
+    Conduit, ConnectOptions, Connector, HostPort, Identity, ListenOptions, Listener, Peer, port,
+    tcp,
 };
 use crate::error::{Code, Error};
 use fault::Whose;
@@ -53,7 +54,7 @@ pub(super) struct TlsConnector {
 impl TlsConnector {
     pub(super) fn new(at: &HostPort, options: &ConnectOptions) -> Result<Self, Error> {
         let address = format!("tls://{at}");
-        tcp::check_port(at, &address)?;
+        port::check_port(at, &address)?;
         Ok(Self {
             at: at.clone(),
             address,
@@ -65,7 +66,7 @@ impl TlsConnector {
     async fn open(&self) -> Result<Conduit, Error> {
         let verdict = Arc::<Verdict>::default();
         let attempt = self.tls.config(self.at.host(), &self.expected, &verdict)?;
-        let candidates = tcp::resolve(&self.at, &self.address).await?;
+        let candidates = port::resolve(&self.at, &self.address).await?;
         let (stream, at, is_local) = tcp::dial_any(candidates, &self.at).await?;
         let terms = Terms {
             us: Whose::Client,

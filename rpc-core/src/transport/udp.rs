@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::crowd::{Crowd, Place};
 use super::accept::is_out_of_descriptors;
-use super::tcp::{check_port, resolve};
+use super::port::{self, check_port, resolve};
 use super::{
     Conduit, ConnectOptions, Connector, Datagrams, Gate, HostPort, ListenOptions, Listener, Peer,
     clear,
@@ -166,7 +166,7 @@ impl UdpListener {
         }
         // A name that resolves to nothing was an error before.
         let refusal = refusal.unwrap_or_else(|| ErrorKind::AddrNotAvailable.into());
-        Err(bind_error(refusal, at).with_address(address))
+        Err(port::bind_error(refusal, at, port::Family::Datagram).with_address(address))
     }
 
     async fn bind_one(at: SocketAddr) -> io::Result<Self> {
@@ -259,38 +259,6 @@ fn dial_error(error: io::Error) -> Error {
         }
         _ => Error::new(Code::Io, "the system could not make a socket for it")
             .with_hint("see the cause"),
-    };
-    described.with_source(error)
-}
-
-fn bind_error(error: io::Error, at: &HostPort) -> Error {
-    let port = at.port();
-    let described = match error.kind() {
-        ErrorKind::AddrInUse => {
-            Error::new(Code::InUse, format!("port {port} is taken")).with_hint(format!(
-                "see who holds it with `{}`, or choose another port",
-                if cfg!(target_os = "linux") {
-                    format!("ss -lunp 'sport = :{port}'")
-                } else {
-                    format!("lsof -nP -iUDP:{port}")
-                }
-            ))
-        }
-        ErrorKind::PermissionDenied => Error::new(
-            Code::Denied,
-            format!("this process may not listen at port {port}"),
-        )
-        .with_hint("choose a port above 1023, or give the process the privilege"),
-        ErrorKind::AddrNotAvailable => Error::new(
-            Code::Io,
-            format!("`{}` is no address of this machine", at.host()),
-        )
-        .with_hint("listen at 127.0.0.1, or at 0.0.0.0 for every interface"),
-        _ if is_out_of_descriptors(&error) => {
-            Error::new(Code::Io, "this process has no file descriptor left")
-                .with_hint("raise the limit (ulimit -n)")
-        }
-        _ => Error::new(Code::Io, "the system could not listen there").with_hint("see the cause"),
     };
     described.with_source(error)
 }
