@@ -56,6 +56,7 @@ pub(super) struct Network {
     sent: u64,
 }
 
+#[derive(Clone)]
 enum Parcel {
     ToServer(usize, Bytes),
     ToClient(usize, Bytes),
@@ -71,6 +72,8 @@ pub(super) struct Caller {
     pub(super) ids: HashMap<usize, CallId>,
     tokens: usize,
     pub(super) sent: usize,
+    /// It hears and does nothing any more; what it has sent is still on its way.
+    vanished: bool,
 }
 
 /// A server as its listener runs it.
@@ -191,6 +194,7 @@ impl Network {
             ids: HashMap::new(),
             tokens: 0,
             sent: 0,
+            vanished: false,
         });
         self.drain_client(index);
         index
@@ -228,6 +232,11 @@ impl Network {
     pub(super) fn close(&mut self, index: usize) {
         self.clients[index].client.close(self.now, Fault::Closed);
         self.drain_client(index);
+    }
+
+    /// The client dies without a word.
+    pub(super) fn vanish(&mut self, index: usize) {
+        self.clients[index].vanished = true;
     }
 
     /// The server begins to leave.
@@ -277,8 +286,7 @@ impl Network {
     fn next(&self) -> Option<Instant> {
         let wire = self.wire.keys().next().map(|(at, _)| *at);
         let running = self.host.running.keys().next().map(|(at, _)| *at);
-        let clients = self.clients.iter();
-        let clients = clients.filter_map(|caller| caller.client.poll_timeout());
+        let clients = self.clients.iter().filter_map(Caller::poll_timeout);
         let servers = self.host.table.values().flatten();
         let servers = servers.filter_map(Server::poll_timeout);
         clients.chain(servers).chain(wire).chain(running).min()
@@ -290,10 +298,11 @@ impl Network {
             match entry.remove() {
                 Parcel::ToServer(index, datagram) => self.arrive(index, &datagram),
                 Parcel::ToClient(index, datagram) => {
-                    if let Some(caller) = self.clients.get_mut(index) {
+                    let caller = &mut self.clients[index];
+                    if !caller.vanished {
                         caller.client.handle_datagram(now, &datagram);
+                        self.drain_client(index);
                     }
-                    self.drain_client(index);
                 }
             }
         }
@@ -305,9 +314,9 @@ impl Network {
             self.drain_server((at, client));
         }
         for index in 0..self.clients.len() {
-            let client = &mut self.clients[index].client;
-            if client.poll_timeout().is_some_and(|due| due <= now) {
-                client.handle_timeout(now);
+            let caller = &mut self.clients[index];
+            if caller.poll_timeout().is_some_and(|due| due <= now) {
+                caller.client.handle_timeout(now);
                 self.drain_client(index);
             }
         }
@@ -398,18 +407,14 @@ impl Network {
             host.table.insert(key, None);
         }
         let index = self.clients.iter().position(|caller| caller.at == key.0);
-        // Of a client that has vanished nobody receives anything.
+        let index = index.expect("a server answers somebody");
         for datagram in datagrams {
-            if let Some(index) = index {
-                self.send(Parcel::ToClient(index, datagram));
-            }
+            self.send(Parcel::ToClient(index, datagram));
         }
     }
 
     fn drain_client(&mut self, index: usize) {
-        let Some(caller) = self.clients.get_mut(index) else {
-            return;
-        };
+        let caller = &mut self.clients[index];
         while let Some(event) = caller.client.poll_event() {
             assert!(caller.closed.is_none(), "nothing happens after the end");
             match event {
@@ -432,7 +437,7 @@ impl Network {
     }
 
     fn send(&mut self, parcel: Parcel) {
-        let (Parcel::ToServer(index, datagram) | Parcel::ToClient(index, datagram)) = &parcel;
+        let (Parcel::ToServer(_, datagram) | Parcel::ToClient(_, datagram)) = &parcel;
         assert!(datagram.len() <= DATAGRAM_MAX);
         let copies = match self.rng.u32(..1000) {
             chance if chance < self.weather.loss => 0,
@@ -440,18 +445,18 @@ impl Network {
             _ => 1,
         };
         for _ in 0..copies {
-            let copy = match &parcel {
-                Parcel::ToServer(..) => Parcel::ToServer(*index, datagram.clone()),
-                Parcel::ToClient(..) => Parcel::ToClient(*index, datagram.clone()),
-            };
-            let way = self.weather.latency.mul_f64(self.rng.f64());
             self.sent += 1;
-            self.wire.insert((self.now + way, self.sent), copy);
+            let at = self.now + self.weather.latency.mul_f64(self.rng.f64());
+            self.wire.insert((at, self.sent), parcel.clone());
         }
     }
 }
 
 impl Caller {
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.client.poll_timeout().filter(|_| !self.vanished)
+    }
+
     /// Calls that were made and have no reply.
     fn is_busy(&self) -> bool {
         self.ended.len() < self.tokens

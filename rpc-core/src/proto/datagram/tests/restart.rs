@@ -138,7 +138,7 @@ fn a_server_forgets_a_client_that_vanished() {
     network.call(index, 1, SECOND);
     network.run_until_ended(SECOND);
     assert!(network.host.memory.used() > 0);
-    network.clients.remove(index);
+    network.vanish(index);
     network.run_for(REMEMBERED + SECOND);
     assert_eq!(network.host.clients(), 0);
     assert_eq!(network.host.memory.used(), 0);
