@@ -177,12 +177,6 @@ impl Calls {
         self.kept.push((id, kept));
     }
 
-    /// What was kept of the call.
-    fn take_kept(&mut self, id: CallId) -> Option<Kept> {
-        let at = self.kept.iter().position(|(kept, _)| *kept == id)?;
-        Some(self.kept.swap_remove(at).1)
-    }
-
     /// Ends a call without a reply: what the driver knows it by, and how far it had come.
     pub(super) fn end(&mut self, id: CallId) -> Option<(usize, Progress)> {
         let entry = self.remove(id)?;
@@ -252,11 +246,12 @@ impl Calls {
                         return Arrival::Crowded { token, more };
                     }
                     self.assembling = assembling;
-                    let assembly = Assembly::new(payload);
-                    *state = State::Receiving { outcome, assembly };
-                    if let Some(kept) = self.take_kept(id) {
+                    // First, so that the reply can lie where the request did.
+                    if let Some(kept) = take_kept(&mut self.kept, id) {
                         kept.release();
                     }
+                    let assembly = Assembly::new(payload);
+                    *state = State::Receiving { outcome, assembly };
                     Arrival::Continues
                 } else {
                     self.remove(id);
@@ -408,7 +403,7 @@ impl Calls {
 
     fn remove(&mut self, id: CallId) -> Option<Entry> {
         if !self.kept.is_empty() {
-            self.take_kept(id);
+            take_kept(&mut self.kept, id);
         }
         let entry = self.table.remove(id)?;
         if let State::Receiving { assembly, .. } = &entry.state {
@@ -426,6 +421,12 @@ impl Calls {
         }
         Arrival::Late
     }
+}
+
+/// What was kept of the call.
+fn take_kept(kept: &mut Vec<(CallId, Kept)>, id: CallId) -> Option<Kept> {
+    let at = kept.iter().position(|(kept, _)| *kept == id)?;
+    Some(kept.swap_remove(at).1)
 }
 
 impl State {
