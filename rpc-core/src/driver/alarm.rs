@@ -8,23 +8,21 @@ use std::time::Instant;
 use tokio::task::coop::has_budget_remaining;
 use tokio::time::Sleep;
 
-use super::now;
-
 /// A timer that is moved seldom: it may fire early, never late. Moving it for every call would cost
 /// more than one idle wake-up now and then.
 pub(super) struct Alarm {
-    timer: Pin<Box<Sleep>>,
+    /// Made when it is set for the first time.
+    timer: Option<Pin<Box<Sleep>>>,
     /// When `timer` fires.
     at: Instant,
 }
 
 impl Alarm {
-    /// One that has fired.
-    pub(super) fn new() -> Self {
-        let at = now();
+    /// One that has fired by `now`.
+    pub(super) fn new(now: Instant) -> Self {
         Self {
-            timer: Box::pin(tokio::time::sleep_until(at.into())),
-            at,
+            timer: None,
+            at: now,
         }
     }
 
@@ -44,8 +42,14 @@ impl Alarm {
             return;
         }
         self.at = due;
-        self.timer.as_mut().reset(due.into());
-        if self.timer.as_mut().poll(cx).is_ready() {
+        let timer = match &mut self.timer {
+            Some(timer) => {
+                timer.as_mut().reset(due.into());
+                timer
+            }
+            empty => empty.insert(Box::pin(tokio::time::sleep_until(due.into()))),
+        };
+        if timer.as_mut().poll(cx).is_ready() {
             cx.waker().wake_by_ref();
         }
     }
@@ -59,6 +63,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::driver::now;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -87,7 +92,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_fires_in_time_and_again() {
-        let mut alarm = Alarm::new();
+        let mut alarm = Alarm::new(now());
         for _ in 0..3 {
             let due = now() + HOUR;
             wait(&mut alarm, due, false).await;
@@ -97,7 +102,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_fires_for_a_task_that_had_used_up_its_turn() {
-        let mut alarm = Alarm::new();
+        let mut alarm = Alarm::new(now());
         // Once it has fired, it has forgotten whom it woke: so once more.
         for _ in 0..2 {
             let due = now() + HOUR;
@@ -110,7 +115,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_later_time_leaves_it_where_it_is() {
-        let mut alarm = Alarm::new();
+        let mut alarm = Alarm::new(now());
         let first = now() + HOUR;
         poll_fn(|cx| {
             alarm.set(first, now(), cx);

@@ -113,7 +113,7 @@ impl DatagramDriver {
             has_agreed: false,
             has_ended: false,
             is_draining: false,
-            alarm: Alarm::new(),
+            alarm: Alarm::new(now()),
         }
     }
 

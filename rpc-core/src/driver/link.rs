@@ -54,8 +54,10 @@ impl Link {
         }));
         let drive = match conduit.datagrams {
             None => {
-                let proto = Connection::client(now(), Arc::clone(&limits), opening);
-                Drive::Stream(Driver::new(shared, proto, conduit.io, handler, limits))
+                let now = now();
+                let proto = Connection::client(now, Arc::clone(&limits), opening);
+                let driver = Driver::new(now, shared, proto, conduit.io, handler, limits);
+                Drive::Stream(Box::new(driver))
             }
             Some(datagrams) => Drive::Datagrams(Box::new(DatagramDriver::client(
                 shared, datagrams, limits, opening, handler,
@@ -99,9 +101,11 @@ impl Link {
         let link = Self::without_owner(Arc::clone(&shared));
         let drive = match conduit.datagrams {
             None => {
-                let proto = Connection::server(now(), Arc::clone(&limits), opening);
+                let now = now();
+                let proto = Connection::server(now, Arc::clone(&limits), opening);
                 let handler = Some(handler);
-                Drive::Stream(Driver::new(shared, proto, conduit.io, handler, limits))
+                let driver = Driver::new(now, shared, proto, conduit.io, handler, limits);
+                Drive::Stream(Box::new(driver))
             }
             Some(datagrams) => Drive::Datagrams(Box::new(DatagramDriver::server(
                 shared, datagrams, limits, &opening, handler,

@@ -100,6 +100,7 @@ impl Driver {
     const FAREWELL: Duration = Duration::from_secs(1);
 
     pub(super) fn new(
+        now: Instant,
         shared: Arc<Shared>,
         proto: Connection,
         io: Box<dyn Io>,
@@ -129,7 +130,7 @@ impl Driver {
             broken: None,
             peer_gone: false,
             is_draining: false,
-            alarm: Alarm::new(),
+            alarm: Alarm::new(now),
             phase: Phase::Open,
         }
     }
