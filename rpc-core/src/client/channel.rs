@@ -1,7 +1,7 @@
 //! What a stub holds: where calls go, and how.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -79,8 +79,10 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
+        /// Shared by all who ask for nothing else.
+        static LIMITS: LazyLock<Arc<Limits>> = LazyLock::new(Arc::default);
         Self {
-            limits: Arc::default(),
+            limits: Arc::clone(&LIMITS),
             codec: CodecId::BINCODE,
             connect: ConnectOptions::default(),
             handler: None,

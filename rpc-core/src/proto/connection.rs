@@ -29,6 +29,9 @@ use crate::error::{Code, Error, Executed};
 use crate::limits::Limits;
 use crate::wire::{Cut, Decoder, Frame, Hello, MAGIC, Reply, VERSIONS, kind};
 
+/// Room for hello and a small call behind it: a client's first write.
+const FIRST_WRITE: usize = 256;
+
 /// One side of one connection.
 ///
 /// The methods come in four kinds:
@@ -98,6 +101,9 @@ impl Connection {
             opening.into(),
             Handshake::AwaitAnswer { until },
         );
+        connection
+            .outbox
+            .put_buffer(Vec::with_capacity(FIRST_WRITE));
         connection.outbox.raw(&MAGIC);
         let hello = Frame::Hello(Hello {
             versions: VERSIONS,

@@ -41,14 +41,14 @@ pub(super) struct UnixConnector {
 
 impl UnixConnector {
     pub(super) fn new(address: &Address) -> Result<Self, Error> {
-        let name = match address {
-            Address::UnixAbstract { name } => abstract_name(name)?,
-            Address::Unix { path } => path.into(),
+        let (name, text) = match address {
+            Address::UnixAbstract { name } => (abstract_name(name)?, ["unix:@", name].concat()),
+            Address::Unix { path } => (path.into(), ["unix:", path].concat()),
             other => return Err(other.unsupported("connect to")),
         };
         Ok(Self {
             name,
-            address: address.to_string().into(),
+            address: text.into(),
         })
     }
 }
