@@ -3,7 +3,9 @@
 use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,7 +49,7 @@ impl Child {
             command.process_group(0);
         }
         let spawned = {
-            let _spawning = SPAWNING.read().unwrap_or_else(PoisonError::into_inner);
+            let _spawning = spawning();
             command.spawn()
         };
         let mut process = spawned?;
@@ -134,10 +136,20 @@ impl Drop for Child {
 /// all descriptors of this process.
 static SPAWNING: RwLock<()> = RwLock::new(());
 
+/// A child is being started while this lives.
+pub(crate) fn spawning() -> RwLockReadGuard<'static, ()> {
+    SPAWNING.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// While this lives no child is started, so that what is closed is closed. A listener of which a
 /// child has a copy would take connections in for another millisecond, to which nobody listens.
-pub(crate) fn stillness() -> RwLockWriteGuard<'static, ()> {
-    SPAWNING.write().unwrap_or_else(PoisonError::into_inner)
+/// `None` while a child is being started, which on a busy machine may take many milliseconds.
+pub(crate) fn stillness() -> Option<RwLockWriteGuard<'static, ()>> {
+    match SPAWNING.try_write() {
+        Ok(stillness) => Some(stillness),
+        Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// How a process ended, in words: "exited with code 3".

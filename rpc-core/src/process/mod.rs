@@ -6,6 +6,8 @@
 mod child;
 mod parent;
 
+#[cfg(test)]
+pub(crate) use child::spawning;
 pub(crate) use child::{Child, Group, ending, stillness};
 pub(crate) use parent::Parent;
 

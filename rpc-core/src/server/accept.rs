@@ -39,7 +39,13 @@ impl Acceptor {
             let accepted = if stop.is_cancelled() {
                 match tokio::time::timeout(Self::LAST_CALL, accepting).await {
                     Ok(accepted) => accepted,
-                    Err(_) => return self.close(),
+                    Err(_) => match self.close() {
+                        None => return,
+                        Some(open) => {
+                            self = open;
+                            continue;
+                        }
+                    },
                 }
             } else {
                 match race(race(stands(&mut door, false), accepting), stopped.as_mut()).await {
@@ -47,7 +53,12 @@ impl Acceptor {
                     Either::First(Either::First(())) if self.listener.suspend() => {
                         let opens = stands(&mut door, true);
                         if let Either::Second(()) = race(opens, stopped.as_mut()).await {
-                            return self.close();
+                            // Nobody can come.
+                            while let Some(open) = self.close() {
+                                self = open;
+                                tokio::time::sleep(Self::LAST_CALL).await;
+                            }
+                            return;
                         }
                         while let Err(error) = self.listener.resume().await {
                             trouble.pause(&error).await;
@@ -81,10 +92,15 @@ impl Acceptor {
         }
     }
 
-    fn close(self) {
+    /// Closes the listener, unless a child is being started, which has a copy of it: whoever came
+    /// while that was waited for would come for nothing.
+    fn close(self) -> Option<Self> {
         #[cfg(unix)]
-        let _stillness = crate::process::stillness();
+        let Some(_stillness) = crate::process::stillness() else {
+            return Some(self);
+        };
         drop(self.listener);
+        None
     }
 }
 
@@ -130,3 +146,6 @@ impl Trouble {
         self.complained = false;
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests;
