@@ -52,9 +52,10 @@ pub(super) struct Ended {
 }
 
 impl Calls {
-    /// How often a cancellation is sent: even at 20 % of loss it is heard 999 times of 1,000, and
-    /// the deadline ends the rest.
-    const CANCELS: u32 = 5;
+    /// How often a cancellation is sent: for at least three seconds, because a server that is busy
+    /// loses all that come meanwhile, and far more often than 20 % of loss ask for. If none is heard,
+    /// the deadline ends the call.
+    const CANCELS: u32 = 10;
 
     /// The first wait for the reply of a call that the server has. Only the reply can have been lost,
     /// and most likely it is not there yet.

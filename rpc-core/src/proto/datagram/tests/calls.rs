@@ -138,6 +138,23 @@ fn a_call_that_nobody_waits_for_is_stopped_even_in_bad_weather() {
     }
 }
 
+/// Longer than a busy machine keeps a task waiting, whose socket has no room by then.
+#[test]
+fn a_server_that_is_deaf_for_two_seconds_hears_that_nobody_waits_for_a_call() {
+    let mut network = Network::new(rng(), Weather::FAIR);
+    network.handler = never;
+    let index = network.dial();
+    let token = network.call(index, 1, SECOND * 1000);
+    network.run_for(SECOND / 10);
+    network.weather.loss = 1000;
+    network.cancel(index, token);
+    network.run_for(SECOND * 2);
+    assert_eq!(network.host.aborted, 0);
+    network.weather.loss = 0;
+    network.run_for(SECOND * 2);
+    assert_eq!(network.host.aborted, 1);
+}
+
 #[test]
 fn a_call_that_runs_for_long_is_asked_after_now_and_then_and_holds_nobody_up() {
     let mut network = Network::new(rng(), Weather::FAIR);
