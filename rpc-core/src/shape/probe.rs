@@ -51,6 +51,11 @@ const ZEROS: &[u8] = &[0; 64];
 
 /// Reads the shape of `T`.
 pub(super) fn shape<'de, T: Deserialize<'de>>() -> Shape {
+    watch::<T>().graph.shape()
+}
+
+/// Probes `T` until nothing more is learnt, or it has been looked at often enough.
+pub(super) fn watch<'de, T: Deserialize<'de>>() -> Watch {
     let mut watch = Watch::new();
     for _ in 0..PROBES_MAX {
         watch.begin(type_name::<T>());
@@ -66,7 +71,7 @@ pub(super) fn shape<'de, T: Deserialize<'de>>() -> Shape {
             break;
         }
     }
-    watch.graph.shape()
+    watch
 }
 
 /// Deserializes one value out of nothing.
