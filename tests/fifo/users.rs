@@ -278,6 +278,7 @@ async fn a_server_of_another_user() {
     let builder = Server::builder().service(WorkServer::new(Worker::default()));
     let builder = builder.listen(address).allow_group(NOBODY);
     let _server = builder.start().await.unwrap();
-    println!("serving");
+    // On one processor the harness has begun a line with the name of the test.
+    println!("\nserving");
     tokio::time::sleep(LIMIT).await;
 }
