@@ -138,5 +138,6 @@ pub(crate) async fn calls_that_were_dropped_leave_nothing(site: Site) {
     eventually("all handlers are gone", || log.begun() == log.gone()).await;
     eventually("all places are free", || server.calls() == 0).await;
     assert_eq!(client.add(1, 1).await, Ok(2));
-    assert_eq!(log.begun(), log.gone());
+    // Calls that were still on their way have run, if at all, before that one.
+    eventually("no handler is left", || log.begun() == log.gone()).await;
 }
