@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 #[cfg(target_os = "linux")]
@@ -103,6 +103,10 @@ impl Site {
 
     /// Starts what was built, at this place.
     pub(crate) async fn start(&self, builder: ServerBuilder) -> Server {
+        self.try_start(builder).await.expect("the server starts")
+    }
+
+    async fn try_start(&self, builder: ServerBuilder) -> Result<Server, Error> {
         let before = self.address();
         let builder = match self.pattern {
             Pattern::Concurrent => builder,
@@ -122,21 +126,31 @@ impl Site {
                 .tls(CERTIFICATES.server.clone()),
             _ => builder.listen(before.unwrap_or_else(|| self.wish())),
         };
-        let server = builder.start().await.expect("the server starts");
+        let server = builder.start().await?;
         let address = server.addresses().first().cloned();
         #[cfg(target_os = "linux")]
         let address = elsewhere::meet(&self.case, address);
         *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
-        server
+        Ok(server)
     }
 
     /// A server with [`Forms`] and [`Work`](super::service::Work), and what its handlers leave.
     pub(crate) async fn serve(&self) -> (Server, Arc<Log>) {
-        let (worker, log) = Worker::new();
-        let builder = Server::builder()
-            .service(WorkServer::new(worker))
-            .service(FormsServer::new(Mirror));
-        (self.start(builder).await, log)
+        let begin = Instant::now();
+        loop {
+            let (worker, log) = Worker::new();
+            let builder = Server::builder()
+                .service(WorkServer::new(worker))
+                .service(FormsServer::new(Mirror));
+            match self.try_start(builder).await {
+                Ok(server) => return (server, log),
+                // A port that was free for a moment is another test's, for another.
+                Err(error) if error.code() == Code::InUse && begin.elapsed() < IN_USE_MAX => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err(error) => panic!("the server does not start: {error}"),
+            }
+        }
     }
 
     pub(crate) fn channel(&self) -> ChannelBuilder {
@@ -207,6 +221,10 @@ static CERTIFICATES: LazyLock<Certificates> = LazyLock::new(|| {
 
 /// Marks further sites of one case.
 pub(super) const ANOTHER: char = '+';
+
+/// How long another test may have the place of a server that is to come back. Only the system's
+/// ports are ever anybody else's.
+const IN_USE_MAX: Duration = Duration::from_secs(20);
 
 /// More than the clients of any case.
 #[cfg(target_os = "linux")]
