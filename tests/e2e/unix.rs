@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,14 +25,25 @@ fn abstract_address(name: &str) -> String {
     format!("unix:@e2e-unix-{name}-{}", std::process::id())
 }
 
-async fn serve(address: &str, allowed: Option<&[u32]>, worker: Worker) -> Server {
-    let mut builder = Server::builder()
-        .service(WorkServer::new(worker))
-        .listen(address);
-    if let Some(allowed) = allowed {
-        builder = builder.allow_uids(allowed.iter().copied());
-    }
-    builder.start().await.unwrap()
+/// A server, as soon as the address is free: a child of another test has a copy of the socket of the
+/// one before until it has become its program.
+async fn serve(address: &str, allowed: Option<&[u32]>, ledger: Option<&Path>) -> Server {
+    let start = async || {
+        let worker = ledger.map_or(Ok(Worker::default()), Worker::with_ledger);
+        let mut builder = Server::builder()
+            .service(WorkServer::new(worker.unwrap()))
+            .listen(address);
+        if let Some(allowed) = allowed {
+            builder = builder.allow_uids(allowed.iter().copied());
+        }
+        match builder.start().await {
+            Err(error) if error.code() == Code::InUse => None,
+            started => Some(started.unwrap()),
+        }
+    };
+    eventually_async("the address is free", LIMIT, start)
+        .await
+        .0
 }
 
 #[tokio::test]
@@ -40,8 +52,7 @@ async fn row_54_who_is_not_on_the_list_is_told_so_and_runs_nothing() {
     let own = geteuid().as_raw();
     for address in [directory.unix("calc.sock"), abstract_address("list")] {
         let ledger = directory.file("ledger");
-        let worker = Worker::with_ledger(&ledger).unwrap();
-        let server = serve(&address, Some(&[SOMEBODY]), worker).await;
+        let server = serve(&address, Some(&[SOMEBODY]), Some(&ledger)).await;
         // The call travels along with the hello.
         let client = WorkClient::connect(&address).await.unwrap();
         let error = client.record(1, Duration::ZERO).await.unwrap_err();
@@ -56,7 +67,7 @@ async fn row_54_who_is_not_on_the_list_is_told_so_and_runs_nothing() {
         assert!(Ledger::count("ran", &[&ledger]).is_empty());
         server.shutdown(Duration::ZERO).await;
 
-        let _server = serve(&address, Some(&[SOMEBODY, own]), Worker::default()).await;
+        let _server = serve(&address, Some(&[SOMEBODY, own]), None).await;
         let client = WorkClient::connect(&address).await.unwrap();
         assert_eq!(client.echo(7).await.unwrap(), 7);
     }
@@ -73,10 +84,10 @@ async fn with_a_list_the_file_is_open_and_without_one_it_decides() {
             .mode()
             & 0o777
     };
-    let server = serve(&address, Some(&[geteuid().as_raw()]), Worker::default()).await;
+    let server = serve(&address, Some(&[geteuid().as_raw()]), None).await;
     assert_eq!(mode(), 0o666);
     server.shutdown(Duration::ZERO).await;
-    let _server = serve(&address, None, Worker::default()).await;
+    let _server = serve(&address, None, None).await;
     assert_eq!(mode() & 0o022, 0, "only its owner may write: {:o}", mode());
 }
 
@@ -136,7 +147,7 @@ async fn row_54_another_user_is_let_in_by_the_list_alone() {
             LET_IN,
         ),
     ] {
-        let _server = serve(&address, allowed, Worker::default()).await;
+        let _server = serve(&address, allowed, None).await;
         let asked = address.clone();
         let said = tokio::task::spawn_blocking(move || (ask(&asked), asked))
             .await
