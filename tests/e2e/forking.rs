@@ -47,6 +47,21 @@ async fn gone(pid: u32) {
     .await;
 }
 
+/// Waits until a process has computed for longer than a call takes that waits.
+async fn computes(pid: u32) {
+    // In hundredths of a second, behind the name of the program.
+    let used = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        fields.split(' ').nth(11).unwrap().parse::<u64>().unwrap()
+    };
+    let before = used();
+    eventually_async(&format!("{pid} computes"), LIMIT, async || {
+        (used() >= before + 10).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn each_client_has_a_process_with_a_state_of_its_own() {
     let server = start(Forking::new()).await;
@@ -244,10 +259,13 @@ async fn a_shutdown_lets_subservers_finish() {
         busy.about().await.unwrap().pid,
         idle.about().await.unwrap().pid,
     ];
-    let running = tokio::spawn(async move { busy.pause(500).await });
-    // It is sent by the time that another call was there and back.
-    assert_eq!(idle.echo(1).await, Ok(1));
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let running = tokio::spawn({
+        let busy = busy.clone();
+        async move { busy.pause(500).await }
+    });
+    tokio::task::yield_now().await;
+    // It has arrived when a later one is answered.
+    assert_eq!(busy.echo(1).await, Ok(1));
     assert!(server.shutdown(LIMIT).await, "all finished");
     assert_eq!(running.await.unwrap(), Ok(pids[0]));
     let error = idle.echo(2).await.unwrap_err();
@@ -263,7 +281,7 @@ async fn a_shutdown_ends_what_does_not_finish_in_time() {
     let spins = client(&server).await.with_deadline(LONG);
     let pid = spins.about().await.unwrap().pid;
     let spinning = tokio::spawn(async move { spins.spin().await });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    computes(pid).await;
     assert!(!server.shutdown(Duration::from_millis(300)).await);
     let error = within("the call ends", LIMIT, spinning).await.unwrap();
     assert_eq!(error.unwrap_err().executed(), Executed::Maybe);
@@ -286,7 +304,7 @@ async fn a_loop_for_nobody_ends() {
     let spins = client(&server).await;
     let pid = spins.about().await.unwrap().pid;
     let spinning = tokio::spawn(async move { spins.spin().await });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    computes(pid).await;
     spinning.abort();
     let began = Instant::now();
     gone(pid).await;
@@ -335,7 +353,7 @@ async fn subservers_end_with_the_main_process() {
     assert_ne!(about.pid, main.id());
     let sleeper = client.start_sleeper().await.unwrap();
     let spinning = tokio::spawn(async move { client.with_deadline(LONG).spin().await });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    computes(about.pid).await;
     main.kill();
     within("the call ends", LIMIT, spinning)
         .await
@@ -353,8 +371,13 @@ async fn a_program_that_is_told_to_stop_lets_its_subservers_finish() {
     main.line("it is ready", |line| (line == "ready").then_some(()));
     let client = PerilsClient::connect(&address).await.unwrap();
     let pid = client.about().await.unwrap().pid;
-    let running = tokio::spawn(async move { client.pause(500).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let running = tokio::spawn({
+        let client = client.clone();
+        async move { client.pause(500).await }
+    });
+    tokio::task::yield_now().await;
+    // It has arrived when a later one is answered.
+    assert_eq!(client.echo(1).await, Ok(1));
     main.terminate();
     assert_eq!(
         within("the call ends", LIMIT, running).await.unwrap(),

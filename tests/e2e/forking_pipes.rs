@@ -103,7 +103,9 @@ async fn it_works_where_sockets_are_refused() {
         let client = client.clone();
         async move { client.pause(500).await }
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::task::yield_now().await;
+    // It has arrived when a later one is answered.
+    client.count().await.unwrap();
     main.terminate();
     let finished = within("the call ends", LIMIT, running).await.unwrap();
     let pid = finished.expect("a drain lets it finish");
