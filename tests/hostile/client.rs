@@ -260,18 +260,23 @@ async fn row_56_limits_of_nothing_and_of_everything() {
         })
         .await;
         let client = PreyClient::new(Channel::connect(address).await.unwrap());
-        let client = client.with_deadline(Duration::from_millis(500));
+        let patient = client.with_deadline(Duration::from_secs(20));
         // The first call may go out before the limits are known; no later one is over them.
-        let _ = client.add(2, 3).await;
-        match client.add(2, 3).await {
+        let _ = patient.add(2, 3).await;
+        match patient.add(2, 3).await {
             Ok(sum) => assert!(sum == 5 && limits[0] >= 2),
             Err(error) => assert_eq!(error.code(), Code::TooLarge, "{error}"),
         }
-        let error = client.blob(vec![0; 200_000]).await.err();
+        let large = vec![0; 200_000];
         if limits[0] < 200_000 {
-            assert_eq!(error.unwrap().code(), Code::TooLarge);
+            let error = patient.blob(large).await.unwrap_err();
+            assert_eq!(error.code(), Code::TooLarge);
         } else if limits[2] == 0 {
-            assert_eq!(error.unwrap().code(), Code::DeadlineExceeded);
+            let hasty = client.with_deadline(Duration::from_millis(500));
+            let error = hasty.blob(large).await.unwrap_err();
+            assert_eq!(error.code(), Code::DeadlineExceeded);
+        } else {
+            let _ = patient.blob(large).await;
         }
     }
     assert_no_panic_inside();
@@ -292,7 +297,7 @@ async fn row_56_a_server_that_never_answers() {
         Executed::Maybe,
         "it went out with the hello"
     );
-    assert!(start.elapsed() < Duration::from_secs(9), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(20), "{error}");
     // The call's own deadline may be the shorter one.
     let channel = Channel::builder(&address).deadline(Duration::from_millis(100));
     let client = PreyClient::new(channel.connect_lazy().unwrap());
