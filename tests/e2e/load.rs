@@ -109,15 +109,12 @@ async fn a_short_call_overtakes_a_long_one_that_was_made_before_it() {
     let service = Service::start(Plan::default());
     let work = WorkClient::connect(service.address()).await.unwrap();
     let mut calls = JoinSet::new();
-    for pause in [600, 300, 0] {
-        let call = work.pause(pause, Duration::from_millis(pause));
+    for (value, pause) in [(1, LIMIT * 2), (2, LIMIT * 2), (3, Duration::ZERO)] {
+        let call = work.with_deadline(LIMIT * 2).pause(value, pause);
         calls.spawn(async move { call.await.unwrap() });
     }
-    let mut order = Vec::new();
-    while let Some(value) = within("a call ends", LIMIT, calls.join_next()).await {
-        order.push(value.unwrap());
-    }
-    assert_eq!(order, [0, 300, 600]);
+    let first = within("a call ends", LIMIT, calls.join_next()).await;
+    assert_eq!(first.unwrap().unwrap(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -176,7 +173,7 @@ async fn a_deadline_ends_a_call_in_time_and_the_error_says_that_it_may_have_run(
     assert_eq!(error.code(), Code::DeadlineExceeded);
     assert_ne!(error.executed(), Executed::No);
     assert!(elapsed >= Duration::from_millis(99), "{elapsed:?}");
-    assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
+    assert!(elapsed < LIMIT / 2, "{elapsed:?}: it waited for the reply");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,7 +13,7 @@ use rpc_core::discovery::matchmaker::{Endpoint, Offer, Registration};
 use rpc_core::{Channel, Code, Error, Executed, Server};
 use rustix::process::{geteuid, getuid};
 use support::work::{Ledger, WorkClient, WorkServer, Worker};
-use support::{LIMIT, TempDir, eventually_async, within};
+use support::{LIMIT, TempDir, eventually_async, nearly_all_within, within};
 use tokio::io::AsyncReadExt as _;
 
 use crate::program::{MATCHMAKER, SERVICE, matchmaker};
@@ -282,7 +282,7 @@ async fn row_54_a_connection_ends_before_the_number_of_its_process_is_free() {
         })
         .await
     };
-    let mut slowest = Duration::ZERO;
+    let mut times = Vec::new();
     for _ in 0..10 {
         let mut service = Command::new(SERVICE)
             .args([
@@ -299,13 +299,16 @@ async fn row_54_a_connection_ends_before_the_number_of_its_process_is_free() {
         let killed = Instant::now();
         service.kill().unwrap();
         registered(0).await;
-        slowest = slowest.max(killed.elapsed());
+        times.push(killed.elapsed());
         // Nobody has waited for it yet.
         let status = fs::read_to_string(format!("/proc/{}/stat", service.id())).unwrap();
         assert!(status.contains(") Z "), "it is gone already: {status}");
         service.wait().unwrap();
     }
-    println!("the longest from death to the end of the connection: {slowest:?}");
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    println!("from death to the end of the connection: {times:?}");
+    assert!(
+        nearly_all_within(&mut times, Duration::from_secs(2)),
+        "{times:?}"
+    );
     drop(daemon);
 }

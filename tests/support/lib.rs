@@ -18,4 +18,4 @@ pub use process::{Finished, Process};
 pub use temp::TempDir;
 #[cfg(unix)]
 pub use temp::others_may_enter;
-pub use wait::{LIMIT, eventually, eventually_async, within};
+pub use wait::{LIMIT, eventually, eventually_async, nearly_all_within, within};

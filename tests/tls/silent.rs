@@ -5,7 +5,7 @@ use std::time::Duration;
 use rpc_core::{Channel, Limits, Server};
 use support::certs::{Authority, as_it_is};
 use support::work::{WorkClient, WorkServer, Worker};
-use support::{LIMIT, within};
+use support::{LIMIT, nearly_all_within, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -15,12 +15,15 @@ use crate::pair::{client, server};
 /// What a hello of TLS begins with: a record of 512 bytes, of which little follows.
 const HALF_A_HELLO: &[u8] = &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
 
+/// How long a client may take for its hello.
+const HANDSHAKE: Duration = Duration::from_secs(2);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_10_half_a_tls_hello_holds_nobody_up() {
     const DRIPPERS: usize = 1000;
     let root = Authority::new("Root");
     let mut limits = Limits::default();
-    limits.handshake = Duration::from_secs(2);
+    limits.handshake = HANDSHAKE;
     let server = Server::builder()
         .service(WorkServer::new(Worker::default()))
         .listen("tls://127.0.0.1:0")
@@ -31,7 +34,6 @@ async fn row_10_half_a_tls_hello_holds_nobody_up() {
         .await
         .unwrap();
     let at = server.addresses()[0].replace("tls://", "");
-    let began = Instant::now();
     let drippers = (0..DRIPPERS).map(|number| {
         let at = at.clone();
         tokio::spawn(async move {
@@ -59,13 +61,12 @@ async fn row_10_half_a_tls_hello_holds_nobody_up() {
                 }
             };
             dripping.await;
-            Instant::now()
         })
     });
     let drippers: Vec<_> = drippers.collect();
 
     // Meanwhile an honest client connects and calls, again and again.
-    let mut slowest = Duration::ZERO;
+    let mut times = Vec::new();
     for number in 0..20 {
         let asked = Instant::now();
         let connecting = Channel::builder(&server.addresses()[0])
@@ -73,18 +74,14 @@ async fn row_10_half_a_tls_hello_holds_nobody_up() {
             .connect();
         let channel = within("it connects", LIMIT, connecting).await.unwrap();
         assert_eq!(WorkClient::new(channel).echo(number).await.unwrap(), number);
-        slowest = slowest.max(asked.elapsed());
+        times.push(asked.elapsed());
     }
-    println!("the slowest honest connection with its call took {slowest:?}");
-    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    println!("honest connections with a call took {times:?}");
+    // Not after the others, whose time would have to be over.
+    assert!(nearly_all_within(&mut times, HANDSHAKE), "{times:?}");
 
-    // All of them are gone when the limit of the handshake is over, and a little for a busy machine.
+    // None of them would ever leave by itself.
     for dripper in drippers {
-        let ended = within("it is hung up on", LIMIT, dripper).await.unwrap();
-        let lasted = ended.duration_since(began);
-        assert!(
-            lasted < Duration::from_secs(10),
-            "one stayed for {lasted:?}"
-        );
+        within("it is hung up on", LIMIT, dripper).await.unwrap();
     }
 }
