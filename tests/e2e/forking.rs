@@ -126,8 +126,11 @@ async fn limits_hold_each_subserver() {
         .await
         .unwrap_err();
     assert_eq!(error.code(), Code::Disconnected, "{error}");
-    let spinning = spins.with_deadline(LIMIT).spin();
-    let error = within("the loop ends", LIMIT, spinning).await.unwrap_err();
+    // A second of computing is many on a busy machine.
+    let spinning = spins.with_deadline(LONG).spin();
+    let error = within("the loop ends", LIMIT * 6, spinning)
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), Code::Disconnected, "{error}");
     assert_eq!(error.executed(), Executed::Maybe);
     assert_eq!(leaks.count().await, Ok(1), "the server goes on");
