@@ -300,9 +300,8 @@ async fn row_54_a_connection_ends_before_the_number_of_its_process_is_free() {
         service.kill().unwrap();
         registered(0).await;
         times.push(killed.elapsed());
-        // Nobody has waited for it yet.
-        let status = fs::read_to_string(format!("/proc/{}/stat", service.id())).unwrap();
-        assert!(status.contains(") Z "), "it is gone already: {status}");
+        // Nobody has waited for it yet, so the number is its own; it may even be about to end.
+        assert!(Path::new(&format!("/proc/{}", service.id())).exists());
         service.wait().unwrap();
     }
     println!("from death to the end of the connection: {times:?}");
