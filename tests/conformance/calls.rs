@@ -1,9 +1,11 @@
 //! Calls that succeed, alone and many at once.
 
-use rpc_core::{CallError, Executed};
+use std::time::Duration;
+
+use rpc_core::{CallError, Executed, Limits, Server};
 use tokio::task::JoinSet;
 
-use super::service::{FormsClient, GATES, MathError, WorkClient, pattern};
+use super::service::{FormsClient, GATES, MathError, WorkClient, WorkServer, Worker, pattern};
 use super::site::{Site, eventually};
 
 pub(crate) async fn a_plain_call(site: Site) {
@@ -132,10 +134,15 @@ pub(crate) async fn small_calls_beside_large_ones(site: Site) {
 }
 
 pub(crate) async fn a_hundred_clients(site: Site) {
-    let (server, _) = site.serve().await;
+    // A hundred handshakes at once may take longer than one may by default: those of TLS compute.
+    let mut limits = Limits::default();
+    limits.handshake = Duration::from_secs(60);
+    let builder = Server::builder().limits(limits);
+    let server = builder.service(WorkServer::new(Worker::new().0));
+    let server = site.start(server).await;
     let mut clients = JoinSet::new();
     for i in 0..100 {
-        let channel = site.channel();
+        let channel = site.channel().limits(limits);
         clients.spawn(async move {
             let client = WorkClient::new(channel.connect().await.unwrap());
             for j in 0..10 {
