@@ -119,12 +119,11 @@ impl ShutdownSignals {
 #[cfg(unix)]
 mod unix {
     use std::io;
-    use std::os::fd::OwnedFd;
 
     use signal_hook::SigId;
     use signal_hook::low_level;
     use tokio::io::AsyncReadExt as _;
-    use tokio::net::unix::pipe::Receiver;
+    use tokio::net::unix::pipe::{Receiver, pipe};
 
     /// One signal, each arrival of which is one byte in a pipe.
     #[derive(Debug)]
@@ -135,10 +134,10 @@ mod unix {
 
     impl Registration {
         pub(super) fn new(signal: i32) -> io::Result<Self> {
-            let (reader, writer) = pipe()?;
-            let arrivals = Receiver::from_owned_fd(reader)?;
-            // The write end is closed when the registration ends.
-            let id = low_level::pipe::register(signal, writer)?;
+            let (writer, arrivals) = pipe()?;
+            // It never blocks, because a handler must not wait for a reader, and it is closed when
+            // the registration ends.
+            let id = low_level::pipe::register(signal, writer.into_nonblocking_fd()?)?;
             Ok(Self { id, arrivals })
         }
 
@@ -152,27 +151,6 @@ mod unix {
         fn drop(&mut self) {
             low_level::unregister(self.id);
         }
-    }
-
-    /// A pipe that children do not inherit and that never blocks: a handler must not wait for a
-    /// reader.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-        use rustix::pipe::{PipeFlags, pipe_with};
-
-        Ok(pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?)
-    }
-
-    /// The same in steps, where the system has no single call: what registers the write end makes
-    /// it non-blocking, and the runtime the read end.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-        use rustix::io::{FdFlags, fcntl_setfd};
-
-        let (reader, writer) = rustix::pipe::pipe()?;
-        fcntl_setfd(&reader, FdFlags::CLOEXEC)?;
-        fcntl_setfd(&writer, FdFlags::CLOEXEC)?;
-        Ok((reader, writer))
     }
 }
 
