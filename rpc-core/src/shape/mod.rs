@@ -21,16 +21,17 @@
     )
 )]
 
+mod bytes;
 mod difference;
 mod display;
 mod graph;
 mod probe;
 mod watch;
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use ::bytes::Bytes;
+use serde::Deserialize;
 
-use crate::codec::{Budget, CodecId};
+use self::bytes::{Reader, Writer};
 use crate::fnv::Fnv;
 
 pub use self::difference::first_difference;
@@ -38,7 +39,8 @@ pub use self::difference::first_difference;
 /// The shape of one type.
 ///
 /// It travels in answers to calls of another shape, so variants are only ever added at the end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Shape {
     /// `bool`.
@@ -105,7 +107,8 @@ pub enum Shape {
 }
 
 /// A field or a variant: a shape with a name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Part {
     /// What it is called in the source.
     pub name: String,
@@ -232,7 +235,8 @@ fn count(hash: Fnv, count: usize) -> Fnv {
 }
 
 /// The shapes of a method.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct MethodShape {
     /// One per argument.
     pub arguments: Vec<Shape>,
@@ -248,8 +252,6 @@ const BYTES_MAX: usize = 16 * 1024;
 const NAME_MAX: usize = 256;
 /// Levels of a shape that travel; what lies deeper is rarely where two programs first differ.
 const DEPTH_MAX: usize = 24;
-/// What one level of a shape costs when it is decoded: its enum, its list, its part.
-const LEVELS_PER_SHAPE: usize = 4;
 
 impl MethodShape {
     /// One number for the shapes: equal numbers, equal bytes on the wire. It is the same on every
@@ -272,7 +274,7 @@ impl MethodShape {
     pub fn to_bytes(&self) -> Bytes {
         [DEPTH_MAX, 8, 4, 2, 1]
             .into_iter()
-            .find_map(|depth| CodecId::BINCODE.encode(&self.pruned(depth), BYTES_MAX).ok())
+            .find_map(|depth| Writer::write(&self.pruned(depth)))
             .unwrap_or_default()
     }
 
@@ -282,13 +284,7 @@ impl MethodShape {
         if bytes.len() > BYTES_MAX {
             return None;
         }
-        let budget = Budget {
-            // A shape of no content is one byte, and 56 as an element of a list.
-            memory: BYTES_MAX.saturating_mul(128),
-            depth: DEPTH_MAX.saturating_add(1).saturating_mul(LEVELS_PER_SHAPE),
-            elements: bytes.len(),
-        };
-        let shape: Self = CodecId::BINCODE.decode(bytes, &budget).ok()?;
+        let shape = Reader::read(bytes)?;
         let printable = shape.arguments.iter().all(Shape::is_printable)
             && shape.returns.is_printable()
             && shape.error.as_ref().is_none_or(Shape::is_printable);

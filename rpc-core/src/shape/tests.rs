@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::codec::Blob;
+use crate::codec::{Blob, CodecId};
 
 #[track_caller]
 fn looks<'de, T: Deserialize<'de>>(expected: &str) {
@@ -412,6 +412,36 @@ fn a_method_shape_travels() {
     assert_eq!(MethodShape::from_bytes(&bytes), Some(shape));
     assert_eq!(MethodShape::from_bytes(&bytes[1..]), None);
     assert_eq!(MethodShape::from_bytes(&[]), None);
+}
+
+#[test]
+fn a_shape_travels_as_bincode_writes_it() {
+    let part = |shape| Part {
+        name: "part".to_owned(),
+        shape,
+    };
+    let mut arguments = bytes::LEAVES.to_vec();
+    arguments.extend([
+        Shape::Option(Box::new(Shape::U8)),
+        Shape::Seq(Box::new(Shape::Str)),
+        Shape::Map(Box::new(Shape::Char), Box::new(Shape::Unit)),
+        Shape::Tuple(vec![Shape::I8, Shape::Bytes]),
+        Shape::Struct {
+            name: "Job".to_owned(),
+            fields: vec![part(Shape::Bool), part(Shape::Recursive(1))],
+        },
+        Shape::Enum {
+            name: "State".to_owned(),
+            variants: vec![part(Shape::Unit), part(Shape::F64)],
+        },
+        Shape::Recursive(7),
+    ]);
+    for error in [None, Some(Shape::Opaque)] {
+        let shape = method(arguments.clone(), Shape::U128, error);
+        let bytes = shape.to_bytes();
+        assert_eq!(CodecId::BINCODE.encode(&shape, BYTES_MAX).unwrap(), bytes);
+        assert_eq!(MethodShape::from_bytes(&bytes), Some(shape));
+    }
 }
 
 #[test]
