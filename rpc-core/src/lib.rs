@@ -96,12 +96,46 @@
 //!
 //! # Features
 //!
-//! Nothing is on by default.
+//! On by default, and to be left out by programs that must be small or built quickly
+//! (`default-features = false`). What is left then is `tcp://`, clients, and servers of the pattern
+//! [`Concurrent`](server::Concurrent); an address of anything else is an error that names the feature.
+//!
+//! | Feature | What it adds |
+//! |---|---|
+//! | `discovery` | `mm:` addresses and `discover`, [`register`](ServerBuilder::register), [`discovery::matchmaker`] |
+//! | `layers` | the layers of [`layer`]; those of your own need nothing |
+//! | `memory` | `memory:` |
+//! | `patterns` | [`Iterative`](server::Iterative), [`Forking`](server::Forking), [`CentralDispatch`](server::CentralDispatch); brings `pipes` and `unix` |
+//! | `pipes` | `fifo:`, `pipe:`, `exec:`, [`serve_stdio`]; brings `signals` |
+//! | `signals` | [`serve`], [`Server::run_until_signal`], [`signal`] |
+//! | `tracing` | what nobody is told by an error, told to the crate of that name; all but `memory` and `unix` bring it |
+//! | `udp` | `udp://` |
+//! | `unix` | `unix:` |
+//!
+//! Off by default:
 //!
 //! - `postcard` adds that format as a second codec, `CodecId::POSTCARD`.
 //! - `tls` adds `tls://` addresses, `ClientTls` and `ServerTls`, with the cryptography of aws-lc-rs.
 //! - `tls-ring` adds the same with that of ring: smaller, and without the key exchange that withstands
 //!   quantum computers. Where both are on, it is aws-lc-rs.
+
+#![cfg_attr(
+    not(all(
+        feature = "discovery",
+        feature = "layers",
+        feature = "memory",
+        feature = "patterns",
+        feature = "pipes",
+        feature = "signals",
+        feature = "tracing",
+        feature = "udp",
+        feature = "unix"
+    )),
+    allow(
+        dead_code,
+        reason = "what only a feature that is off would use is not linked either"
+    )
+)]
 
 extern crate self as rpc_core;
 
@@ -116,13 +150,14 @@ mod fnv;
 pub mod layer;
 mod limits;
 mod pool;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "pipes"))]
 mod process;
 mod proto;
 mod race;
 pub mod server;
 mod service;
 pub mod shape;
+#[cfg(feature = "signals")]
 pub mod signal;
 mod split;
 pub mod transport;
@@ -138,7 +173,13 @@ pub use discovery::{ChannelBuilder, Client};
 pub use error::{CallError, Code, Error, Executed};
 pub use limits::Limits;
 pub use rpc_macros::service;
-pub use server::{Server, ServerBuilder, serve, serve_stdio, subserver_init};
+#[cfg(feature = "signals")]
+pub use server::serve;
+#[cfg(feature = "pipes")]
+pub use server::serve_stdio;
+#[cfg(feature = "patterns")]
+pub use server::subserver_init;
+pub use server::{Server, ServerBuilder};
 pub use service::{Descriptor, Method, MethodId, Request, Service};
 pub use transport::{Address, IntoAddress};
 #[cfg(feature = "_tls")]

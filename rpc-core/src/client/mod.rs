@@ -13,4 +13,6 @@ mod retry;
 
 pub use call::{Call, TryCall};
 pub use channel::Channel;
-pub(crate) use channel::{Options, Target};
+pub(crate) use channel::Options;
+#[cfg(feature = "discovery")]
+pub(crate) use channel::Target;

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use crate::client::Channel;
 use crate::error::Error;
+#[cfg(feature = "patterns")]
 use crate::server::CentralDispatch;
 use crate::service::Descriptor;
 
@@ -37,6 +38,7 @@ pub trait Client: Sized {
     }
 }
 
+#[cfg(feature = "patterns")]
 impl CentralDispatch {
     /// Lets handlers call this service of their [caller](crate::Context::caller), by the name of its
     /// client. A subserver must know the types, because the replies come from the client of the

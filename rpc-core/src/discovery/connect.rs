@@ -5,8 +5,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "discovery")]
 use super::balance::Balance;
+#[cfg(feature = "discovery")]
 use super::daemon;
+#[cfg(feature = "discovery")]
 use super::matchmaker::Query;
 use crate::client::dial::Dialer;
 use crate::client::{Channel, Options};
@@ -25,7 +28,9 @@ use crate::transport::{self, Address, Connector, IntoAddress, Restart};
 pub struct ChannelBuilder {
     place: Place,
     service: Option<String>,
+    #[cfg(feature = "discovery")]
     version: Option<String>,
+    #[cfg(feature = "discovery")]
     matchmaker: Option<Result<Address, Error>>,
     deadline: Option<Duration>,
     options: Options,
@@ -84,7 +89,9 @@ impl ChannelBuilder {
         Self {
             place,
             service: None,
+            #[cfg(feature = "discovery")]
             version: None,
+            #[cfg(feature = "discovery")]
             matchmaker: None,
             deadline: None,
             options: Options::default(),
@@ -101,6 +108,7 @@ impl ChannelBuilder {
 
     /// The versions that will do, as a semver range: `^1`, `>=1.2, <2`. Only for `mm:` addresses;
     /// the default is every version.
+    #[cfg(feature = "discovery")]
     pub fn version(mut self, requirement: impl Into<String>) -> Self {
         self.version = Some(requirement.into());
         self
@@ -108,6 +116,7 @@ impl ChannelBuilder {
 
     /// Where the matchmaker is. Only for `mm:` addresses that do not say so themselves; the default
     /// is the environment's `MATCHMAKER_ADDR`, or `tcp://127.0.0.1:7111`.
+    #[cfg(feature = "discovery")]
     pub fn matchmaker(mut self, address: impl IntoAddress) -> Self {
         self.matchmaker = Some(address.into_address());
         self
@@ -243,6 +252,7 @@ impl ChannelBuilder {
             Place::Address(address) => address?,
         };
         let channel = match address {
+            #[cfg(feature = "discovery")]
             Address::Matchmaker { daemon, service } => {
                 let Some(name) = service.or(self.service) else {
                     let error = Error::new(Code::InvalidAddress, "the address names no service");

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+#[cfg(feature = "udp")]
 use super::datagrams::DatagramDriver;
 use super::task::Driver;
 
@@ -13,6 +14,7 @@ use super::task::Driver;
 /// driver has more than a kilobyte.
 pub(crate) enum Drive {
     Stream(Box<Driver>),
+    #[cfg(feature = "udp")]
     Datagrams(Box<DatagramDriver>),
 }
 
@@ -22,6 +24,7 @@ impl Drive {
     pub(crate) fn has_agreed(&self) -> bool {
         match self {
             Self::Stream(driver) => driver.has_agreed(),
+            #[cfg(feature = "udp")]
             Self::Datagrams(driver) => driver.has_agreed(),
         }
     }
@@ -31,6 +34,7 @@ impl Drive {
     pub(crate) fn has_ended(&self) -> bool {
         match self {
             Self::Stream(driver) => driver.has_ended(),
+            #[cfg(feature = "udp")]
             Self::Datagrams(driver) => driver.has_ended(),
         }
     }
@@ -43,6 +47,7 @@ impl Future for Drive {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match &mut *self {
             Self::Stream(driver) => Pin::new(driver).poll(cx),
+            #[cfg(feature = "udp")]
             Self::Datagrams(driver) => Pin::new(driver).poll(cx),
         }
     }

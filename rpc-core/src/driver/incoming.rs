@@ -9,6 +9,7 @@ use super::gauge::Gauge;
 use super::link::Link;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error, Executed};
+#[cfg(feature = "udp")]
 use crate::proto::datagram::Memory;
 use crate::proto::{CallId, Terms};
 use crate::wire::{Payload, Reply, RequestHead};
@@ -23,6 +24,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn gauge(&self) -> &Gauge;
 
     /// What clients that call by datagrams share, to have their replies remembered.
+    #[cfg(feature = "udp")]
     fn memory(&self) -> &Memory;
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
+#[cfg(feature = "udp")]
 use super::datagrams::DatagramDriver;
 use super::desk::{Post, Shared};
 use super::drive::Drive;
@@ -20,7 +21,7 @@ use crate::transport::{Conduit, Peer};
 use crate::wire::Reply;
 
 /// What transports tell a connection from noise by.
-#[cfg(unix)]
+#[cfg(all(unix, feature = "pipes"))]
 const _: () = assert!(crate::wire::MAGIC[0] == crate::transport::FIRST_BYTE);
 
 /// A handle to an open connection. Cheap to clone.
@@ -52,18 +53,15 @@ impl Link {
             owns: true,
             trunk: None,
         }));
-        let drive = match conduit.datagrams {
-            None => {
-                let now = now();
-                let proto = Connection::client(now, Arc::clone(&limits), opening);
-                let driver = Driver::new(now, shared, proto, conduit.io, handler, limits);
-                Drive::Stream(Box::new(driver))
-            }
-            Some(datagrams) => Drive::Datagrams(Box::new(DatagramDriver::client(
-                shared, datagrams, limits, opening, handler,
-            ))),
-        };
-        (link, drive)
+        #[cfg(feature = "udp")]
+        if let Some(datagrams) = conduit.datagrams {
+            let driver = DatagramDriver::client(shared, datagrams, limits, opening, handler);
+            return (link, Drive::Datagrams(Box::new(driver)));
+        }
+        let now = now();
+        let proto = Connection::client(now, Arc::clone(&limits), opening);
+        let driver = Driver::new(now, shared, proto, conduit.io, handler, limits);
+        (link, Drive::Stream(Box::new(driver)))
     }
 
     /// Takes over an accepted connection as its server. The returned driver must be spawned.
@@ -79,7 +77,6 @@ impl Link {
 
     /// As [`server`](Self::server), for a connection that another process has given the
     /// [`id`](Self::id).
-    #[cfg(target_os = "linux")]
     pub(crate) fn server_with_id(
         id: u64,
         conduit: Conduit,
@@ -99,19 +96,15 @@ impl Link {
         handler: Arc<dyn Handler>,
     ) -> (Self, Drive) {
         let link = Self::without_owner(Arc::clone(&shared));
-        let drive = match conduit.datagrams {
-            None => {
-                let now = now();
-                let proto = Connection::server(now, Arc::clone(&limits), opening);
-                let handler = Some(handler);
-                let driver = Driver::new(now, shared, proto, conduit.io, handler, limits);
-                Drive::Stream(Box::new(driver))
-            }
-            Some(datagrams) => Drive::Datagrams(Box::new(DatagramDriver::server(
-                shared, datagrams, limits, &opening, handler,
-            ))),
-        };
-        (link, drive)
+        #[cfg(feature = "udp")]
+        if let Some(datagrams) = conduit.datagrams {
+            let driver = DatagramDriver::server(shared, datagrams, limits, &opening, handler);
+            return (link, Drive::Datagrams(Box::new(driver)));
+        }
+        let now = now();
+        let proto = Connection::server(now, Arc::clone(&limits), opening);
+        let driver = Driver::new(now, shared, proto, conduit.io, Some(handler), limits);
+        (link, Drive::Stream(Box::new(driver)))
     }
 
     /// A handle that does not keep the connection open.
@@ -125,7 +118,7 @@ impl Link {
 
     /// A handle to `peer`, who is connected to the process at the other end of `trunk`. It ends by
     /// [`end`](Self::end).
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(crate) fn beyond(trunk: Self, peer: Peer) -> Self {
         Self(Arc::new(Handle {
             shared: Shared::new(peer, 0),
@@ -135,7 +128,7 @@ impl Link {
     }
 
     /// The peer [beyond](Self::beyond) the trunk has gone.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(crate) fn end(&self) {
         self.shared().draining.store(true, Ordering::Relaxed);
         self.closed().cancel();

@@ -7,6 +7,7 @@
 //! only moves bytes and wakes people.
 
 mod alarm;
+#[cfg(feature = "udp")]
 mod datagrams;
 mod desk;
 mod drive;
@@ -17,6 +18,7 @@ mod outgoing;
 mod scratch;
 mod task;
 
+#[cfg(feature = "udp")]
 pub(crate) use datagrams::gate;
 pub(crate) use drive::Drive;
 pub(crate) use gauge::{Charge, Gauge};

@@ -14,14 +14,22 @@
 //! # }
 //! ```
 
+#[cfg(feature = "layers")]
 mod concurrency;
+#[cfg(feature = "layers")]
 mod load_shed;
+#[cfg(feature = "layers")]
 mod timeout;
+#[cfg(feature = "layers")]
 mod trace;
 
+#[cfg(feature = "layers")]
 pub use concurrency::ConcurrencyLimit;
+#[cfg(feature = "layers")]
 pub use load_shed::LoadShed;
+#[cfg(feature = "layers")]
 pub use timeout::Timeout;
+#[cfg(feature = "layers")]
 pub use trace::Trace;
 
 use std::sync::Arc;

@@ -20,6 +20,7 @@ mod assembly;
 mod calls;
 mod connection;
 mod credit;
+#[cfg(feature = "udp")]
 pub(crate) mod datagram;
 mod event;
 mod fault;

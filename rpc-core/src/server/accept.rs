@@ -83,8 +83,12 @@ impl Acceptor {
                     }
                 }
                 Err(error) if AcceptFault::of(&error) == AcceptFault::Broken => {
-                    let address = self.listener.address();
-                    tracing::info!(%address, %error, "nobody comes this way any more");
+                    #[cfg(feature = "tracing")]
+                    tracing::info!(
+                        address = %self.listener.address(),
+                        %error,
+                        "nobody comes this way any more"
+                    );
                     return;
                 }
                 Err(error) => trouble.pause(&error).await,
@@ -95,7 +99,7 @@ impl Acceptor {
     /// Closes the listener, unless a child is being started, which has a copy of it: whoever came
     /// while that was waited for would come for nothing.
     fn close(self) -> Option<Self> {
-        #[cfg(unix)]
+        #[cfg(all(unix, feature = "pipes"))]
         let Some(_stillness) = crate::process::stillness() else {
             return Some(self);
         };
@@ -135,8 +139,8 @@ impl Trouble {
         let pause = self.backoff.pause(error);
         // One line for a shortage, not one for each attempt to get over it.
         if !pause.is_zero() && !std::mem::replace(&mut self.complained, true) {
-            let address = &self.address;
-            tracing::warn!(%address, %error, "cannot accept connections; trying on");
+            #[cfg(feature = "tracing")]
+            tracing::warn!(address = %self.address, %error, "cannot accept connections; trying on");
         }
         tokio::time::sleep(pause).await;
     }

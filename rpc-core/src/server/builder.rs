@@ -6,18 +6,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::accept::Acceptor;
-use super::companion::{Companion, Offering, Place, Recruit, RegistrationWish};
+use super::companion::Place;
+#[cfg(feature = "discovery")]
+use super::companion::{Companion, Offering, Recruit, RegistrationWish};
 use super::connections::Connections;
 use super::pattern::Pattern;
 use super::reception::Reception;
 use super::{Router, Server};
 use crate::codec::CodecId;
+#[cfg(feature = "udp")]
 use crate::driver::gate;
 use crate::error::{Code, Error};
 use crate::layer::Layer;
 use crate::limits::Limits;
 use crate::proto::Opening;
-use crate::service::{BoxFuture, Service};
+#[cfg(feature = "discovery")]
+use crate::service::BoxFuture;
+use crate::service::Service;
 #[cfg(feature = "_tls")]
 use crate::transport::ServerTls;
 use crate::transport::{Address, IntoAddress, ListenOptions, Listener};
@@ -39,7 +44,9 @@ pub struct ServerBuilder {
     handshaking_max: usize,
     calls_max: usize,
     buffers_max: usize,
+    #[cfg(feature = "discovery")]
     companions: Vec<Recruit>,
+    #[cfg(feature = "discovery")]
     pub(crate) wish: RegistrationWish,
 }
 
@@ -76,7 +83,9 @@ impl ServerBuilder {
             handshaking_max: Self::HANDSHAKING_MAX,
             calls_max: Self::CALLS_MAX,
             buffers_max: Self::BUFFERS_MAX,
+            #[cfg(feature = "discovery")]
             companions: Vec::new(),
+            #[cfg(feature = "discovery")]
             wish: RegistrationWish::default(),
         }
     }
@@ -105,7 +114,10 @@ impl ServerBuilder {
     /// it, and nobody knows who calls. Without this line both are errors.
     pub fn insecure(mut self) -> Self {
         self.listen_options = self.listen_options.insecure();
-        self.wish.connect = self.wish.connect.insecure();
+        #[cfg(feature = "discovery")]
+        {
+            self.wish.connect = self.wish.connect.insecure();
+        }
         self
     }
 
@@ -193,6 +205,7 @@ impl ServerBuilder {
     }
 
     /// Something that is started with the server and told first when it stops.
+    #[cfg(feature = "discovery")]
     pub(crate) fn companion(
         mut self,
         recruit: impl FnOnce(Offering, RegistrationWish) -> BoxFuture<Result<Box<dyn Companion>, Error>>
@@ -243,7 +256,7 @@ impl ServerBuilder {
             router: Arc::clone(&router),
             connections: Arc::clone(&connections),
         };
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", feature = "patterns"))]
         if let Some(duty) = super::subserver::duty() {
             let reception = Arc::new(reception(duty.instance().to_be_bytes()));
             self.pattern
@@ -290,22 +303,21 @@ impl ServerBuilder {
         }
         places.extend(self.listeners.iter().map(|listener| place(&**listener)));
         listeners.extend(self.listeners);
-        let offering = Offering {
-            services: router.descriptors().collect(),
-            places,
-            instance: fastrand::u128(..).to_be_bytes(),
-        };
-        let reception = Arc::new(reception(offering.instance));
+        let instance = fastrand::u128(..).to_be_bytes();
+        let reception = Arc::new(reception(instance));
         let host = self.pattern.host(&reception, elsewhere).await?;
         // From here on the server exists, so that an error below stops what was started.
-        let addresses = offering.places.iter().map(|place| place.address.clone());
+        let addresses = places.iter().map(|place| place.address.clone());
         let mut server = Server::idle(addresses.collect(), Arc::clone(&connections));
         server.host = Some(Arc::clone(&host));
-        for mut listener in listeners {
+        #[cfg(feature = "udp")]
+        for listener in &mut listeners {
             let Reception {
                 limits, opening, ..
             } = &*reception;
             listener.guard(gate(Arc::clone(limits), Arc::clone(opening)));
+        }
+        for listener in listeners {
             let acceptor = Acceptor {
                 listener,
                 stop: server.stop.clone(),
@@ -314,26 +326,42 @@ impl ServerBuilder {
             };
             server.acceptors.push(tokio::spawn(acceptor.run()));
         }
-        for recruit in self.companions {
-            server
-                .companions
-                .push(recruit(offering.clone(), self.wish.clone()).await?);
+        #[cfg(feature = "discovery")]
+        {
+            let offering = Offering {
+                services: router.descriptors().collect(),
+                places,
+                instance,
+            };
+            for recruit in self.companions {
+                let companion = recruit(offering.clone(), self.wish.clone()).await?;
+                server.companions.push(companion);
+            }
         }
         Ok(server)
     }
 }
 
 fn default_connections_max() -> usize {
-    #[cfg(unix)]
-    {
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let descriptors = limit
-            .and_then(|limit| usize::try_from(limit).ok())
-            .unwrap_or(usize::MAX);
-        ServerBuilder::CONNECTIONS_MAX.min(descriptors / 5 * 4)
-    }
-    #[cfg(not(unix))]
-    ServerBuilder::CONNECTIONS_MAX
+    let descriptors = descriptors_max().unwrap_or(usize::MAX);
+    ServerBuilder::CONNECTIONS_MAX.min(descriptors / 5 * 4)
+}
+
+/// How many descriptors this process may have open, if somebody says so.
+#[cfg(all(unix, feature = "_rustix"))]
+fn descriptors_max() -> Option<usize> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok())
+}
+
+/// The same for a small program, which links nothing to ask the system with.
+#[cfg(not(all(unix, feature = "_rustix")))]
+fn descriptors_max() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))?;
+    line.split_ascii_whitespace().nth(3)?.parse().ok()
 }
 
 impl fmt::Debug for ServerBuilder {

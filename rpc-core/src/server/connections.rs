@@ -110,7 +110,7 @@ impl Connections {
     }
 
     /// The most connections whose client has not said hello.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) fn handshaking_max(&self) -> usize {
         self.handshaking_max
     }
@@ -210,7 +210,7 @@ impl Membership {
     }
 
     /// The client is spoken to in another process. What is returned fires when that is to end.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) fn elsewhere(&mut self) -> Cancellation {
         let ending = Cancellation::new();
         self.speak(Ending::Elsewhere(ending.clone()));
@@ -271,7 +271,7 @@ pub(super) struct Seat {
 
 impl Seat {
     /// Whether the client has said hello.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) fn is_heard(&self) -> bool {
         !self.membership.is_silent
     }

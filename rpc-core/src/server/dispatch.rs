@@ -63,7 +63,7 @@ impl Dispatch {
     }
 
     /// The next calls are those of `caller`, who is beyond the connection.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) fn serve(&mut self, caller: Link) {
         self.caller = caller;
         self.context = None;
@@ -389,7 +389,10 @@ fn report(method: &'static Method, payload: Box<dyn Any + Send>) {
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("a value that is not text");
+    #[cfg(feature = "tracing")]
     tracing::error!(?method, panic = text, "a handler panicked");
+    #[cfg(not(feature = "tracing"))]
+    let _ = (method, text);
     // A payload of the user's own type may panic once more when it is dropped.
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(again);

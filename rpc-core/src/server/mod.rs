@@ -12,15 +12,20 @@ mod dispatch;
 mod pattern;
 mod reception;
 mod router;
+#[cfg(feature = "pipes")]
 mod stdio;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "patterns"))]
 mod subserver;
 
 pub use builder::ServerBuilder;
+#[cfg(feature = "discovery")]
 pub(crate) use companion::{Companion, Offering, Place, RegistrationWish};
 use pattern::Host;
-pub use pattern::{CentralDispatch, Concurrent, Forking, Iterative, Pattern};
+#[cfg(feature = "patterns")]
+pub use pattern::{CentralDispatch, Forking, Iterative};
+pub use pattern::{Concurrent, Pattern};
 pub(crate) use router::Router;
+#[cfg(feature = "pipes")]
 pub use stdio::serve_stdio;
 
 use std::fmt;
@@ -31,10 +36,15 @@ use tokio::task::JoinHandle;
 
 use crate::cancellation::Cancellation;
 use crate::driver::now;
+#[cfg(feature = "signals")]
 use crate::error::{Code, Error};
+#[cfg(feature = "signals")]
 use crate::race::{Either, race};
+#[cfg(feature = "signals")]
 use crate::service::Service;
+#[cfg(feature = "signals")]
 use crate::signal::ShutdownSignals;
+#[cfg(feature = "signals")]
 use crate::transport::IntoAddress;
 use connections::Connections;
 
@@ -48,6 +58,7 @@ pub const DRAIN_GRACE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// The address is invalid, in use or not allowed; the system cannot report signals.
+#[cfg(feature = "signals")]
 pub async fn serve(address: impl IntoAddress, service: impl Service) -> Result<(), Error> {
     // Who sees the server listen may stop it right away, and it is to drain then.
     let signals = ShutdownSignals::new().map_err(no_signals)?;
@@ -59,6 +70,7 @@ pub async fn serve(address: impl IntoAddress, service: impl Service) -> Result<(
     server.run_until(signals).await
 }
 
+#[cfg(feature = "signals")]
 fn no_signals(error: std::io::Error) -> Error {
     Error::new(Code::Io, "cannot wait for signals").with_source(error)
 }
@@ -73,6 +85,7 @@ fn no_signals(error: std::io::Error) -> Error {
 ///
 /// A server cannot start subservers in a program that does not say this line, because the program
 /// would do everything once more. A process that a subserver starts is none.
+#[cfg(feature = "patterns")]
 pub fn subserver_init() -> bool {
     #[cfg(target_os = "linux")]
     return subserver::init();
@@ -92,6 +105,7 @@ pub struct Server {
     connections: Arc<Connections>,
     /// Who speaks with the clients, once they may come.
     host: Option<Arc<dyn Host>>,
+    #[cfg(feature = "discovery")]
     companions: Vec<Box<dyn Companion>>,
 }
 
@@ -104,6 +118,7 @@ impl Server {
             stop: Cancellation::new(),
             connections,
             host: None,
+            #[cfg(feature = "discovery")]
             companions: Vec::new(),
         }
     }
@@ -136,14 +151,17 @@ impl Server {
     /// Whether everything finished within the grace time.
     pub async fn shutdown(mut self, grace: Duration) -> bool {
         let began = now();
-        let leave = async {
-            for companion in &mut self.companions {
-                companion.leave().await;
-            }
-        };
-        // A matchmaker that is away must not eat the grace time of the calls.
-        const LEAVE_MAX: Duration = Duration::from_secs(2);
-        let _ = tokio::time::timeout(LEAVE_MAX.min(grace), leave).await;
+        #[cfg(feature = "discovery")]
+        {
+            let leave = async {
+                for companion in &mut self.companions {
+                    companion.leave().await;
+                }
+            };
+            // A matchmaker that is away must not eat the grace time of the calls.
+            const LEAVE_MAX: Duration = Duration::from_secs(2);
+            let _ = tokio::time::timeout(LEAVE_MAX.min(grace), leave).await;
+        }
         self.stop.cancel();
         // Under a flood of connections the queue may never be empty.
         const LAST_CALLS_MAX: Duration = Duration::from_secs(1);
@@ -177,11 +195,13 @@ impl Server {
     ///
     /// # Errors
     /// The system cannot report signals.
+    #[cfg(feature = "signals")]
     pub async fn run_until_signal(self) -> Result<(), Error> {
         self.run_until(ShutdownSignals::new().map_err(no_signals)?)
             .await
     }
 
+    #[cfg(feature = "signals")]
     async fn run_until(mut self, mut signals: ShutdownSignals) -> Result<(), Error> {
         match race(self.deserted(), signals.recv()).await {
             Either::First(()) => tracing::info!("nobody is here, and nobody can come: stopping"),
@@ -202,6 +222,7 @@ impl Server {
 
     /// Waits until all listeners have ended by themselves, as that of `pipe:` does with its one
     /// connection, and all connections too. Cancel safe.
+    #[cfg(feature = "signals")]
     async fn deserted(&mut self) {
         if self.acceptors.is_empty() {
             // Its clients come another way.

@@ -3,28 +3,35 @@
 //! A pattern decides what becomes of a [`Guest`], a client that was let in and not spoken to. It knows
 //! neither how clients arrive nor what is called.
 
+#[cfg(feature = "patterns")]
 mod central;
+#[cfg(feature = "patterns")]
 mod forking;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "patterns"))]
 mod forks;
+#[cfg(feature = "patterns")]
 mod iterative;
+#[cfg(feature = "patterns")]
 mod queue;
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+#[cfg(feature = "patterns")]
 pub use central::CentralDispatch;
+#[cfg(feature = "patterns")]
 pub use forking::Forking;
+#[cfg(feature = "patterns")]
 pub use iterative::Iterative;
 
 use super::reception::{Full, Guest, Reception};
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "patterns"))]
 use super::subserver::{Duty, Kind};
 use crate::error::{Code, Error};
 use crate::service::BoxFuture;
 use crate::transport::Address;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "patterns"))]
 use crate::transport::ListenOptions;
 
 /// Who speaks with a client once it is connected, chosen by
@@ -49,10 +56,13 @@ pub enum Pattern {
     /// A task for each client.
     Concurrent(Concurrent),
     /// One client at a time.
+    #[cfg(feature = "patterns")]
     Iterative(Iterative),
     /// A process for each client.
+    #[cfg(feature = "patterns")]
     Forking(Forking),
     /// A few processes speak with all clients, for one that runs the handlers.
+    #[cfg(feature = "patterns")]
     CentralDispatch(CentralDispatch),
 }
 
@@ -77,18 +87,21 @@ impl From<Concurrent> for Pattern {
     }
 }
 
+#[cfg(feature = "patterns")]
 impl From<Iterative> for Pattern {
     fn from(pattern: Iterative) -> Self {
         Self::Iterative(pattern)
     }
 }
 
+#[cfg(feature = "patterns")]
 impl From<CentralDispatch> for Pattern {
     fn from(pattern: CentralDispatch) -> Self {
         Self::CentralDispatch(pattern)
     }
 }
 
+#[cfg(feature = "patterns")]
 impl From<Forking> for Pattern {
     fn from(pattern: Forking) -> Self {
         Self::Forking(pattern)
@@ -101,6 +114,10 @@ impl Pattern {
     ///
     /// # Errors
     /// The pattern needs something that this program or this system does not have.
+    #[cfg_attr(
+        not(feature = "patterns"),
+        expect(unused_variables, reason = "the concurrent server needs neither")
+    )]
     pub(super) async fn host(
         self,
         reception: &Arc<Reception>,
@@ -108,15 +125,16 @@ impl Pattern {
     ) -> Result<Arc<dyn Host>, Error> {
         match self {
             Self::Concurrent(pattern) => Ok(Arc::new(pattern)),
+            #[cfg(feature = "patterns")]
             Self::Iterative(pattern) => Ok(Arc::new(pattern.host(reception))),
-            #[cfg(target_os = "linux")]
+            #[cfg(all(target_os = "linux", feature = "patterns"))]
             Self::Forking(pattern) => Ok(Arc::new(forks::Forks::new(pattern, reception)?)),
-            #[cfg(target_os = "linux")]
+            #[cfg(all(target_os = "linux", feature = "patterns"))]
             Self::CentralDispatch(pattern) => {
                 let dispatcher = central::Dispatcher::start(pattern, reception, elsewhere).await?;
                 Ok(Arc::new(dispatcher))
             }
-            #[cfg(not(target_os = "linux"))]
+            #[cfg(all(not(target_os = "linux"), feature = "patterns"))]
             Self::Forking(_) | Self::CentralDispatch(_) => Err(needs_linux()),
         }
     }
@@ -124,17 +142,21 @@ impl Pattern {
     /// Whether clients are handed over to other processes.
     pub(super) fn hands_over(&self) -> bool {
         match self {
-            Self::Concurrent(_) | Self::Iterative(_) => false,
+            Self::Concurrent(_) => false,
+            #[cfg(feature = "patterns")]
+            Self::Iterative(_) => false,
+            #[cfg(feature = "patterns")]
             Self::Forking(_) | Self::CentralDispatch(_) => true,
         }
     }
 
     /// Whether the pattern listens at an address itself, in a process of its own.
     pub(super) fn listens(&self, address: &Address) -> bool {
-        matches!(
-            (self, address),
-            (Self::CentralDispatch(_), Address::Fifo { .. })
-        )
+        match (self, address) {
+            #[cfg(feature = "patterns")]
+            (Self::CentralDispatch(_), Address::Fifo { .. }) => true,
+            _ => false,
+        }
     }
 
     /// Whether the clients that come by an address can be served.
@@ -142,19 +164,16 @@ impl Pattern {
     /// # Errors
     /// They cannot be passed to another process, which this pattern does.
     pub(super) fn check(&self, address: &Address) -> Result<(), Error> {
-        match self {
-            Self::Concurrent(_) | Self::Iterative(_) => Ok(()),
-            Self::Forking(_) | Self::CentralDispatch(_) if address.can_be_handed_over() => Ok(()),
-            Self::Forking(_) | Self::CentralDispatch(_) => Err(Error::new(
-                Code::InvalidAddress,
-                format!(
-                    "clients of a {}: address cannot be passed to a subserver",
-                    address.scheme()
-                ),
-            )
-            .with_hint("use tcp://, unix: or fifo:, or another pattern")
-            .with_address(address.to_string())),
+        if !self.hands_over() || address.can_be_handed_over() {
+            return Ok(());
         }
+        let scheme = address.scheme();
+        Err(Error::new(
+            Code::InvalidAddress,
+            format!("clients of a {scheme}: address cannot be passed to a subserver"),
+        )
+        .with_hint("use tcp://, unix: or fifo:, or another pattern")
+        .with_address(address.to_string()))
     }
 
     /// Whether the clients of a listener that is not of this crate can be served.
@@ -162,19 +181,19 @@ impl Pattern {
     /// # Errors
     /// As [`check`](Self::check).
     pub(super) fn check_foreign(&self) -> Result<(), Error> {
-        match self {
-            Self::Concurrent(_) | Self::Iterative(_) => Ok(()),
-            Self::Forking(_) | Self::CentralDispatch(_) => Err(Error::new(
-                Code::InvalidAddress,
-                "clients of a listener of your own cannot be passed to a subserver",
-            )
-            .with_hint("listen at tcp://, unix: or fifo:, or use another pattern")),
+        if !self.hands_over() {
+            return Ok(());
         }
+        Err(Error::new(
+            Code::InvalidAddress,
+            "clients of a listener of your own cannot be passed to a subserver",
+        )
+        .with_hint("listen at tcp://, unix: or fifo:, or use another pattern"))
     }
 
     /// In a subserver: does what this process was started for, and ends it. Returns if that is not
     /// the business of this server.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) async fn perform(
         &self,
         duty: &Duty,
@@ -200,7 +219,7 @@ impl Pattern {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(all(not(target_os = "linux"), feature = "patterns"))]
 fn needs_linux() -> Error {
     Error::new(Code::Unimplemented, "subservers need Linux")
         .with_hint("use the pattern `Concurrent` on this system")

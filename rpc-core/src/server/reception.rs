@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::Router;
 use super::connections::{Connections, Membership, Origin, Seat};
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "patterns"))]
 use crate::cancellation::Cancellation;
 use crate::driver::Link;
 use crate::error::Code;
@@ -61,6 +59,7 @@ impl Reception {
         match denial {
             None => Some((guest, full)),
             Some(text) => {
+                #[cfg(feature = "tracing")]
                 tracing::info!(client = %guest.conduit.peer, "refused: {text}");
                 guest.refuse(Code::Denied, text);
                 None
@@ -70,7 +69,8 @@ impl Reception {
 }
 
 /// Why there is no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "patterns", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Full {
     /// For anybody.
     All,
@@ -88,7 +88,7 @@ impl Full {
     }
 
     /// As a number, for another process of this program.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) fn to_wire(self) -> u64 {
         match self {
             Self::All => 0,
@@ -97,7 +97,7 @@ impl Full {
     }
 
     /// What another process of this program meant.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) fn from_wire(number: u64) -> Self {
         match number {
             1 => Self::Peer,
@@ -121,7 +121,7 @@ impl Guest {
     }
 
     /// As [`serve`](Self::serve), for a connection that another process has numbered.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) fn serve_as(self, number: u64) -> (Link, Seat) {
         let opening = Arc::clone(&self.reception.opening);
         self.open(opening, Some(number))
@@ -135,20 +135,20 @@ impl Guest {
     }
 
     /// How it is connected.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) fn conduit(&self) -> &Conduit {
         &self.conduit
     }
 
     /// The client is about to be served by another process. What is returned fires when that is to
     /// end.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) fn elsewhere(&mut self) -> Cancellation {
         self.membership.elsewhere()
     }
 
     /// Another process has the connection; here it is only counted from now on.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) fn leave(self) -> Membership {
         self.membership
     }

@@ -10,10 +10,11 @@ use super::dispatch::{Dispatch, Permit};
 use crate::codec::{Budget, CodecId};
 use crate::driver::{Gauge, Handler, Link, Session};
 use crate::error::{Code, Error};
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "patterns"))]
 use crate::fnv::Fnv;
 use crate::limits::Limits;
 use crate::proto::Terms;
+#[cfg(feature = "udp")]
 use crate::proto::datagram::Memory;
 use crate::service::{self, BoxSlot, Descriptor, Method, Request, Service};
 use crate::wire::{Payload, RequestHead};
@@ -28,6 +29,7 @@ pub(crate) struct Router {
     /// What the connections and the running calls hold.
     pub(super) gauge: Gauge,
     /// What is remembered for clients that call by datagrams.
+    #[cfg(feature = "udp")]
     memory: Memory,
     buffers_max: usize,
 }
@@ -122,6 +124,7 @@ impl Router {
             calls: Arc::default(),
             calls_max,
             gauge: Gauge::default(),
+            #[cfg(feature = "udp")]
             memory: Memory::default(),
             buffers_max,
         })
@@ -134,7 +137,7 @@ impl Router {
     }
 
     /// What tells this set of services from others of the same program.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) fn signature(&self) -> u64 {
         let mut names: Vec<_> = self.descriptors().map(|service| service.name).collect();
         names.sort_unstable();
@@ -142,13 +145,13 @@ impl Router {
     }
 
     /// The most calls that run at once.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) fn calls_max(&self) -> usize {
         self.calls_max
     }
 
     /// The most bytes that are held for clients.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) fn buffers_max(&self) -> usize {
         self.buffers_max
     }
@@ -175,7 +178,7 @@ impl Router {
     }
 
     /// The fingerprint of the method of this number, if there is one.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) fn fingerprint(&self, method: u64) -> Option<u64> {
         self.routes.get(&method).map(|route| route.fingerprint)
     }
@@ -277,6 +280,7 @@ impl Handler for Router {
         &self.gauge
     }
 
+    #[cfg(feature = "udp")]
     fn memory(&self) -> &Memory {
         &self.memory
     }

@@ -52,13 +52,11 @@ impl AcceptFault {
 
     #[cfg(unix)]
     fn of_number(number: Option<i32>) -> Self {
-        use rustix::io::Errno;
+        use libc::{EBADF, EHOSTDOWN, ENOPROTOOPT, ENOTSOCK, EOPNOTSUPP, EPROTO};
 
-        match number.map(Errno::from_raw_os_error) {
-            Some(Errno::PROTO | Errno::NOPROTOOPT | Errno::HOSTDOWN | Errno::OPNOTSUPP) => {
-                Self::Connection
-            }
-            Some(Errno::BADF | Errno::NOTSOCK) => Self::Broken,
+        match number {
+            Some(EPROTO | ENOPROTOOPT | EHOSTDOWN | EOPNOTSUPP) => Self::Connection,
+            Some(EBADF | ENOTSOCK) => Self::Broken,
             _ => Self::Exhausted,
         }
     }
@@ -120,10 +118,7 @@ impl Default for AcceptBackoff {
 pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
     #[cfg(unix)]
     {
-        use rustix::io::Errno;
-
-        let number = error.raw_os_error().map(Errno::from_raw_os_error);
-        matches!(number, Some(Errno::MFILE | Errno::NFILE))
+        matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
     }
     #[cfg(not(unix))]
     {

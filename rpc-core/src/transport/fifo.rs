@@ -73,6 +73,7 @@ use sweeper::Sweeper;
 use wkp::WellKnownPipe;
 
 pub(super) use deferred::Deferred;
+#[cfg(feature = "patterns")]
 pub(crate) use deferred::Letter;
 
 /// How long a client waits for room on the well-known pipe, or for the end of a conversation of a

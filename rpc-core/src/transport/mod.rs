@@ -9,29 +9,32 @@
 mod accept;
 mod address;
 mod clear;
+#[cfg(feature = "udp")]
 mod datagrams;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "pipes"))]
 mod duplex;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "pipes"))]
 mod exec;
 mod expect;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "pipes"))]
 mod fifo;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "patterns"))]
 mod handover;
 mod identity;
+#[cfg(feature = "memory")]
 mod memory;
 mod options;
 mod peer;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "pipes"))]
 pub(crate) mod pipe;
 mod port;
 mod restart;
 mod tcp;
 #[cfg(feature = "_tls")]
 mod tls;
+#[cfg(feature = "udp")]
 mod udp;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "unix"))]
 mod unix;
 
 #[cfg(test)]
@@ -48,10 +51,11 @@ use crate::error::{Code, Error};
 
 pub use accept::{AcceptBackoff, AcceptFault};
 pub use address::{Address, HostPort, IntoAddress, UNIX_PATH_MAX};
+#[cfg(feature = "udp")]
 pub use datagrams::{Datagrams, Examined, Gate};
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "patterns"))]
 pub(crate) use fifo::Letter;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "patterns"))]
 pub(crate) use handover::{Handover, Passage};
 pub use identity::{Certificate, Identity};
 pub use options::{ConnectOptions, ListenOptions};
@@ -103,6 +107,7 @@ pub struct Conduit {
     /// Who is at the other end.
     pub peer: Peer,
     /// What it is made of, if that is not a stream.
+    #[cfg(feature = "udp")]
     pub(crate) datagrams: Option<Box<dyn Datagrams>>,
     /// Why the peer may not connect, if it may not.
     pub(crate) refusal: Option<&'static str>,
@@ -114,12 +119,14 @@ impl Conduit {
         Self {
             io: Box::new(io),
             peer,
+            #[cfg(feature = "udp")]
             datagrams: None,
             refusal: None,
         }
     }
 
     /// Calls to or from `peer` by single datagrams.
+    #[cfg(feature = "udp")]
     pub fn of_datagrams(datagrams: impl Datagrams, peer: Peer) -> Self {
         Self {
             io: Box::new(tokio::io::empty()),
@@ -187,9 +194,9 @@ pub(crate) fn to_child(
     command: std::process::Command,
     options: &ConnectOptions,
 ) -> Result<Box<dyn Connector>, Error> {
-    #[cfg(unix)]
+    #[cfg(all(unix, feature = "pipes"))]
     return Ok(Box::new(exec::ExecConnector::new(command, options)));
-    #[cfg(not(unix))]
+    #[cfg(not(all(unix, feature = "pipes")))]
     {
         let _ = options;
         let program = command.get_program().to_string_lossy().into_owned();
@@ -199,7 +206,7 @@ pub(crate) fn to_child(
 
 /// The first byte of a connection of this framework. It stands in no text, UTF-8 or otherwise, so
 /// what a program prints before it speaks is told from what it says.
-#[cfg(unix)]
+#[cfg(all(unix, feature = "pipes"))]
 pub(crate) const FIRST_BYTE: u8 = 0xf8;
 
 /// The serving side of a transport: hands out the connections that clients open.
@@ -242,6 +249,7 @@ pub trait Listener: Send + 'static {
 
     /// Sets who tells clients from strangers, for a listener of [`Datagrams`], which lets nobody in
     /// before. Others do nothing: their transport tells by itself.
+    #[cfg(feature = "udp")]
     fn guard(&mut self, gate: Box<dyn Gate>) {
         drop(gate);
     }
@@ -276,19 +284,21 @@ impl Address {
             Self::Tcp(at) => Ok(Box::new(tcp::TcpConnector::new(at, options)?)),
             #[cfg(feature = "_tls")]
             Self::Tls(at) => Ok(Box::new(tls::TlsConnector::new(at, options)?)),
+            #[cfg(feature = "udp")]
             Self::Udp(at) => Ok(Box::new(udp::UdpConnector::new(at, options)?)),
-            #[cfg(unix)]
+            #[cfg(all(unix, feature = "unix"))]
             Self::Unix { .. } | Self::UnixAbstract { .. } => {
                 Ok(Box::new(unix::UnixConnector::new(self)?))
             }
-            #[cfg(target_os = "linux")]
+            #[cfg(all(target_os = "linux", feature = "pipes"))]
             Self::Fifo { path } => Ok(Box::new(fifo::FifoConnector::new(path))),
-            #[cfg(unix)]
+            #[cfg(all(unix, feature = "pipes"))]
             Self::Pipe => Ok(Box::new(pipe::PipeConnector)),
-            #[cfg(unix)]
+            #[cfg(all(unix, feature = "pipes"))]
             Self::Exec { command } => {
                 Ok(Box::new(exec::ExecConnector::for_line(command, options)?))
             }
+            #[cfg(feature = "memory")]
             Self::Memory { name } => Ok(Box::new(memory::MemoryConnector::new(name))),
             _ => Err(self.unsupported("connect to")),
         }
@@ -306,17 +316,19 @@ impl Address {
             Self::Tcp(at) => Ok(Box::new(tcp::TcpListener::bind(at, options).await?)),
             #[cfg(feature = "_tls")]
             Self::Tls(at) => Ok(Box::new(tls::TlsListener::bind(at, options).await?)),
+            #[cfg(feature = "udp")]
             Self::Udp(at) => Ok(Box::new(udp::UdpListener::bind(at, options).await?)),
-            #[cfg(unix)]
+            #[cfg(all(unix, feature = "unix"))]
             Self::Unix { path } => Ok(Box::new(unix::UnixListener::bind(path, options).await?)),
-            #[cfg(unix)]
+            #[cfg(all(unix, feature = "unix"))]
             Self::UnixAbstract { name } => {
                 Ok(Box::new(unix::UnixListener::bind_abstract(name, options)?))
             }
-            #[cfg(target_os = "linux")]
+            #[cfg(all(target_os = "linux", feature = "pipes"))]
             Self::Fifo { path } => Ok(Box::new(fifo::FifoListener::bind(path, options).await?)),
-            #[cfg(unix)]
+            #[cfg(all(unix, feature = "pipes"))]
             Self::Pipe => Ok(Box::new(pipe::PipeListener::inherit(())?)),
+            #[cfg(feature = "memory")]
             Self::Memory { name } => Ok(Box::new(memory::MemoryListener::bind(name)?)),
             _ => Err(self.unsupported("listen on")),
         }
@@ -330,30 +342,45 @@ impl Address {
         )
     }
 
-    fn unsupported(&self, verb: &str) -> Error {
-        let error = match self {
-            Self::Matchmaker { .. } => Error::new(
-                Code::InvalidAddress,
-                format!("cannot {verb} an mm: address: it names a service and not a place"),
-            )
-            .with_hint("ask the matchmaker where the service is, or write the service's address"),
-            Self::Tls(_) => Error::new(
-                Code::InvalidAddress,
-                format!("cannot {verb} a tls: address: this program was built without TLS"),
-            )
-            .with_hint("enable the feature `tls` of rpc-core"),
-            Self::Exec { .. } if cfg!(unix) => Error::new(
-                Code::InvalidAddress,
-                format!("cannot {verb} an exec: address: it starts a program"),
-            )
-            .with_hint("the program that is started listens on `pipe:`, or calls `serve_stdio`"),
-            _ => Error::new(
-                Code::InvalidAddress,
-                format!("cannot {verb} a {}: address in this version", self.scheme()),
-            )
-            .with_hint(if cfg!(target_os = "linux") {
-                "use tcp://, udp://, unix:, fifo:, pipe:, exec: or memory:"
-            } else if cfg!(unix) {
+    /// The feature of this crate that the address needs and that this program was built without.
+    fn missing_feature(&self) -> Option<&'static str> {
+        let (feature, is_on) = match self {
+            Self::Tcp(_) => return None,
+            Self::Tls(_) => ("tls", cfg!(feature = "_tls")),
+            Self::Udp(_) => ("udp", cfg!(feature = "udp")),
+            Self::Unix { .. } | Self::UnixAbstract { .. } => ("unix", cfg!(feature = "unix")),
+            Self::Fifo { .. } | Self::Pipe | Self::Exec { .. } => {
+                ("pipes", cfg!(feature = "pipes"))
+            }
+            Self::Memory { .. } => ("memory", cfg!(feature = "memory")),
+            Self::Matchmaker { .. } => ("discovery", cfg!(feature = "discovery")),
+        };
+        (!is_on).then_some(feature)
+    }
+
+    /// Why nobody can `verb` the address in this program.
+    pub(crate) fn unsupported(&self, verb: &str) -> Error {
+        let scheme = self.scheme();
+        let article = if matches!(self, Self::Matchmaker { .. } | Self::Exec { .. }) {
+            "an"
+        } else {
+            "a"
+        };
+        let refusal = |why: &str| {
+            let text = format!("cannot {verb} {article} {scheme}: address: {why}");
+            Error::new(Code::InvalidAddress, text)
+        };
+        let error = match (self.missing_feature(), self) {
+            (Some(feature), _) => refusal(&format!("this program was built without `{feature}`"))
+                .with_hint(format!("enable the feature `{feature}` of rpc-core")),
+            (None, Self::Matchmaker { .. }) => refusal("it names a service and not a place")
+                .with_hint(
+                    "ask the matchmaker where the service is, or write the service's address",
+                ),
+            (None, Self::Exec { .. }) if cfg!(unix) => refusal("it starts a program").with_hint(
+                "the program that is started listens on `pipe:`, or calls `serve_stdio`",
+            ),
+            (None, _) => refusal("this system has no such thing").with_hint(if cfg!(unix) {
                 "use tcp://, udp://, unix:, pipe:, exec: or memory:"
             } else {
                 "use tcp://, udp:// or memory:"

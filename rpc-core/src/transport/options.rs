@@ -106,12 +106,12 @@ impl ConnectOptions {
     /// ends in a fraction of that, and one that does not should not be waited for.
     pub const EXIT_GRACE: Duration = Duration::from_secs(2);
 
-    #[cfg(unix)]
+    #[cfg(all(unix, feature = "pipes"))]
     pub(super) fn restart_policy(&self) -> Restart {
         self.restart
     }
 
-    #[cfg(unix)]
+    #[cfg(all(unix, feature = "pipes"))]
     pub(super) fn grace(&self) -> Duration {
         self.exit_grace.unwrap_or(Self::EXIT_GRACE)
     }

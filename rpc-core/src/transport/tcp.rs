@@ -127,7 +127,7 @@ impl Listener for TcpListener {
 }
 
 /// A connection that another process accepted.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "patterns"))]
 pub(super) fn take_over(stream: std::net::TcpStream) -> io::Result<Conduit> {
     let stream = TcpStream::from_std(stream)?;
     let at = stream.peer_addr()?;

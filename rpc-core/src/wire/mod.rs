@@ -23,11 +23,13 @@
     )
 )]
 
+#[cfg(feature = "udp")]
 pub(crate) mod datagram;
 pub(crate) mod decoder;
 pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod header;
+#[cfg(feature = "discovery")]
 pub(crate) mod lan;
 pub(crate) mod metadata;
 mod payload;

@@ -14,6 +14,7 @@ use crate::codec::{Budget, CodecId};
 use crate::driver::{Gauge, Handler, Incoming, Link, Session, Started, Ticket};
 use crate::error::{Code, Error, Executed};
 use crate::limits::Limits;
+#[cfg(feature = "udp")]
 use crate::proto::datagram::Memory;
 use crate::proto::{Call, Terms};
 use crate::race::{Either, race};
@@ -167,6 +168,7 @@ impl Handler for Callbacks {
         self.office.gauge()
     }
 
+    #[cfg(feature = "udp")]
     fn memory(&self) -> &Memory {
         self.office.memory()
     }

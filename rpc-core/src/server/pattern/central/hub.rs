@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::driver::{Gauge, Handler, Incoming, Link, Session, Started};
 use crate::error::{Code, Error, Executed};
 use crate::proto::Terms;
+#[cfg(feature = "udp")]
 use crate::proto::datagram::Memory;
 use crate::server::Router;
 use crate::server::connections::Membership;
@@ -95,6 +96,7 @@ impl Handler for Hub {
         self.router.gauge()
     }
 
+    #[cfg(feature = "udp")]
     fn memory(&self) -> &Memory {
         self.router.memory()
     }
