@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::channel::{Options, Target};
-use crate::driver::{Link, now};
+use crate::driver::{Link, now, spawn};
 use crate::error::{Code, Error};
 use crate::proto::Opening;
 use crate::service::BoxFuture;
@@ -115,7 +115,7 @@ impl Dialer {
             dialer: self.clone(),
             over: false,
         };
-        tokio::spawn(async move {
+        spawn(async move {
             if let Some(begin) = begin {
                 tokio::time::sleep_until(begin.into()).await;
             }

@@ -17,7 +17,7 @@ use crate::codec::CodecId;
 use crate::error::{Code, Error};
 use crate::limits::Limits;
 use crate::server::{Router, ServerBuilder};
-use crate::service::{Descriptor, Service};
+use crate::service::{BoxFuture, Descriptor, Service};
 #[cfg(feature = "_tls")]
 use crate::transport::ClientTls;
 use crate::transport::{self, Address, Connector, IntoAddress, Restart};
@@ -206,9 +206,16 @@ impl ChannelBuilder {
     /// The address is invalid or cannot be reached; the matchmaker cannot be reached, or knows no
     /// instance.
     pub async fn connect(self) -> Result<Channel, Error> {
-        let channel = self.connect_lazy()?;
-        channel.warm_up().await?;
-        Ok(channel)
+        self.connecting().await
+    }
+
+    /// The same, boxed, so that it is compiled into this crate and not into each that calls it.
+    fn connecting(self) -> BoxFuture<Result<Channel, Error>> {
+        Box::pin(async move {
+            let channel = self.connect_lazy()?;
+            channel.warm_up().await?;
+            Ok(channel)
+        })
     }
 
     /// Dials with the first call. Must be used within a tokio runtime.

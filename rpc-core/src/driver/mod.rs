@@ -27,7 +27,20 @@ pub(crate) use link::Link;
 pub(crate) use outgoing::Outgoing;
 pub(crate) use task::has_threads;
 
+use std::pin::Pin;
 use std::time::Instant;
+
+use tokio::task::JoinHandle;
+
+/// Starts a task of this crate that is not made for each call. All of them are one type to the
+/// runtime, whose code for a task is large and compiled once for each type.
+pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    spawn_boxed(Box::pin(task))
+}
+
+fn spawn_boxed(task: Pin<Box<dyn Future<Output = ()> + Send>>) -> JoinHandle<()> {
+    tokio::spawn(task)
+}
 
 /// The clock of connections: tokio's, so that tests can hold it.
 pub(crate) fn now() -> Instant {

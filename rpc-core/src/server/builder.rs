@@ -16,13 +16,12 @@ use super::{Router, Server};
 use crate::codec::CodecId;
 #[cfg(feature = "udp")]
 use crate::driver::gate;
+use crate::driver::spawn;
 use crate::error::{Code, Error};
 use crate::layer::Layer;
 use crate::limits::Limits;
 use crate::proto::Opening;
-#[cfg(feature = "discovery")]
-use crate::service::BoxFuture;
-use crate::service::Service;
+use crate::service::{BoxFuture, Service};
 #[cfg(feature = "_tls")]
 use crate::transport::ServerTls;
 use crate::transport::{Address, IntoAddress, ListenOptions, Listener};
@@ -227,6 +226,15 @@ impl ServerBuilder {
     /// number; there is nothing to serve or nowhere to listen; the pattern cannot do with such an
     /// address, or not in this program. Nothing is served then.
     pub async fn start(self) -> Result<Server, Error> {
+        self.starting().await
+    }
+
+    /// The start, boxed, so that it is compiled into this crate and not into each that calls it.
+    fn starting(self) -> BoxFuture<Result<Server, Error>> {
+        Box::pin(self.start_here())
+    }
+
+    async fn start_here(self) -> Result<Server, Error> {
         let wrap = |service| {
             self.layers
                 .iter()
@@ -324,7 +332,7 @@ impl ServerBuilder {
                 reception: Arc::clone(&reception),
                 host: Arc::clone(&host),
             };
-            server.acceptors.push(tokio::spawn(acceptor.run()));
+            server.acceptors.push(spawn(acceptor.run()));
         }
         #[cfg(feature = "discovery")]
         {

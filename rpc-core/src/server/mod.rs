@@ -40,6 +40,7 @@ use crate::driver::now;
 use crate::error::{Code, Error};
 #[cfg(feature = "signals")]
 use crate::race::{Either, race};
+use crate::service::BoxFuture;
 #[cfg(feature = "signals")]
 use crate::service::Service;
 #[cfg(feature = "signals")]
@@ -149,7 +150,16 @@ impl Server {
     /// later fail at their client as not executed. Dropping the future stops at once.
     ///
     /// Whether everything finished within the grace time.
-    pub async fn shutdown(mut self, grace: Duration) -> bool {
+    pub async fn shutdown(self, grace: Duration) -> bool {
+        self.stopping(grace).await
+    }
+
+    /// The shutdown, boxed, so that it is compiled into this crate and not into each that calls it.
+    fn stopping(self, grace: Duration) -> BoxFuture<bool> {
+        Box::pin(self.stop_here(grace))
+    }
+
+    async fn stop_here(mut self, grace: Duration) -> bool {
         let began = now();
         #[cfg(feature = "discovery")]
         {

@@ -28,6 +28,7 @@ pub use iterative::Iterative;
 use super::reception::{Full, Guest, Reception};
 #[cfg(all(target_os = "linux", feature = "patterns"))]
 use super::subserver::{Duty, Kind};
+use crate::driver::spawn;
 use crate::error::{Code, Error};
 use crate::service::BoxFuture;
 use crate::transport::Address;
@@ -250,6 +251,6 @@ pub(super) trait Host: Send + Sync + 'static {
 
 impl Host for Concurrent {
     fn receive(&self, guest: Guest) {
-        tokio::spawn(guest.serve().1);
+        spawn(guest.serve().1);
     }
 }

@@ -6,7 +6,7 @@ use super::Router;
 use super::connections::{Connections, Membership, Origin, Seat};
 #[cfg(all(target_os = "linux", feature = "patterns"))]
 use crate::cancellation::Cancellation;
-use crate::driver::Link;
+use crate::driver::{Link, spawn};
 use crate::error::Code;
 use crate::limits::Limits;
 use crate::proto::Opening;
@@ -131,7 +131,7 @@ impl Guest {
     pub(super) fn refuse(self, code: Code, text: &'static str) {
         let mut opening = Arc::clone(&self.reception.opening);
         Arc::make_mut(&mut opening).refuse = Some((code, text));
-        tokio::spawn(self.open(opening, None).1);
+        spawn(self.open(opening, None).1);
     }
 
     /// How it is connected.
