@@ -38,7 +38,7 @@ impl<T: DeserializeOwned + 'static> Future for Call<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let reply = ready!(Pin::new(&mut self.pending).poll(cx));
         Poll::Ready(match reply {
-            Reply::Value(payload) => self.pending.decode(&payload),
+            Reply::Value(payload) => self.pending.decode(payload),
             Reply::ServiceError(_) => Err(self.pending.blame(Error::new(
                 Code::Skew,
                 "the server answered with an error of the service, which this method does not have",
@@ -71,8 +71,8 @@ impl<T: DeserializeOwned + 'static, E: DeserializeOwned + 'static> Future for Tr
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let reply = ready!(Pin::new(&mut self.pending).poll(cx));
         Poll::Ready(match reply {
-            Reply::Value(payload) => Ok(self.pending.decode(&payload)?),
-            Reply::ServiceError(payload) => Err(CallError::Service(self.pending.decode(&payload)?)),
+            Reply::Value(payload) => Ok(self.pending.decode(payload)?),
+            Reply::ServiceError(payload) => Err(CallError::Service(self.pending.decode(payload)?)),
             Reply::Failure(error) => Err(CallError::Rpc(error)),
         })
     }
@@ -80,13 +80,17 @@ impl<T: DeserializeOwned + 'static, E: DeserializeOwned + 'static> Future for Tr
 
 impl Pending {
     #[inline]
-    fn decode<T: DeserializeOwned + 'static>(&self, payload: &Payload) -> Result<T, Error> {
+    fn decode<T: DeserializeOwned + 'static>(&self, payload: Payload) -> Result<T, Error> {
         let (codec, budget) = self.codec(payload.len());
-        let tail = payload.parts();
-        let bytes = tail.map_or_else(|| &**payload, |split| split.head());
-        codec
-            .decode_owned(bytes, payload.shared(), tail, &budget)
-            .map_err(|error| self.blame(error))
+        let decoded = match payload.into_shared() {
+            Ok(bytes) => codec.decode_shared(bytes, &budget),
+            Err(payload) => {
+                let tail = payload.parts();
+                let bytes = tail.map_or_else(|| &*payload, |split| split.head());
+                codec.decode_owned(bytes, tail, &budget)
+            }
+        };
+        decoded.map_err(|error| self.blame(error))
     }
 
     /// The failure of a call that ran and whose reply is of no use.

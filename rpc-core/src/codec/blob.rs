@@ -111,6 +111,30 @@ impl<T: Serialize + 'static> Serialize for Part<T> {
     }
 }
 
+/// A byte string where it lies in the message, which pays for the memory of one that is moved out.
+pub(super) struct Run<'de>(pub(super) &'de [u8]);
+
+impl<'de> Deserialize<'de> for Run<'de> {
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_byte_buf(InPlace).map(Self)
+    }
+}
+
+struct InPlace;
+
+impl<'de> Visitor<'de> for InPlace {
+    type Value = &'de [u8];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<&'de [u8], E> {
+        Ok(bytes)
+    }
+}
+
 struct Block;
 
 impl<'de> Visitor<'de> for Block {

@@ -33,8 +33,9 @@ mod walk;
 
 use std::any::Any;
 use std::fmt;
+use std::mem;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,7 @@ use crate::error::{Code, Error};
 use crate::split::Split;
 
 pub(crate) use self::blob::Part;
+use self::blob::Run;
 pub use self::blob::{Blob, BlobRef};
 pub use self::budget::Budget;
 use self::fault::Fault;
@@ -138,28 +140,43 @@ impl CodecId {
         }
     }
 
-    /// Decodes a value that keeps nothing of `bytes`, but for a large `Bytes`, which is a part of the
-    /// buffer where they are `shared`, and no copy. A small one is copied, because the buffer that it would hold may be that of
-    /// many messages.
-    pub(crate) fn decode_owned<T: DeserializeOwned + 'static>(
+    /// Decodes a value out of a buffer of its own. A `Vec<u8>` takes the buffer over, and so does a
+    /// large `Bytes`. A small one is copied, because the buffer that it would hold may be that of
+    /// many messages. All else keeps nothing of it.
+    pub(crate) fn decode_shared<T: DeserializeOwned + 'static>(
         self,
-        bytes: &[u8],
-        shared: Option<&Bytes>,
-        tail: Option<&Split>,
+        mut bytes: Bytes,
         budget: &Budget,
     ) -> Result<T, Error> {
         let mut value = None::<T>;
-        if let Some(bytes) = shared.filter(|bytes| bytes.len() >= SHARED_MIN) {
-            if let Some(value) = (&mut value as &mut dyn Any).downcast_mut::<Option<Bytes>>() {
-                *value = Some(bytes.slice_ref(self.decode(bytes, budget)?));
+        let any = &mut value as &mut dyn Any;
+        if let Some(list) = any.downcast_mut::<Option<Vec<u8>>>() {
+            // The string is the end of the message.
+            let Run(run) = self.decode(&bytes, budget)?;
+            let length = run.len();
+            bytes.advance(bytes.len().saturating_sub(length));
+            *list = Some(mem::take(&mut bytes).into());
+        } else if let Some(value) = any.downcast_mut::<Option<Bytes>>() {
+            if bytes.len() >= SHARED_MIN {
+                *value = Some(bytes.slice_ref(self.decode(&bytes, budget)?));
             }
         }
         match value {
             Some(value) => Ok(value),
-            None => match self.walk(bytes, tail, budget) {
-                Ok(Blob(value)) => Ok(value),
-                Err(fault) => Err(fault.into_error()),
-            },
+            None => self.decode_owned(&bytes, None, budget),
+        }
+    }
+
+    /// Decodes a value that keeps nothing of `bytes`.
+    pub(crate) fn decode_owned<T: DeserializeOwned + 'static>(
+        self,
+        bytes: &[u8],
+        tail: Option<&Split>,
+        budget: &Budget,
+    ) -> Result<T, Error> {
+        match self.walk(bytes, tail, budget) {
+            Ok(Blob(value)) => Ok(value),
+            Err(fault) => Err(fault.into_error()),
         }
     }
 

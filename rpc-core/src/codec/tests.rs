@@ -92,20 +92,17 @@ fn large_bytes_are_a_part_of_their_message_and_small_ones_keep_nothing_of_it() {
                 .encode(&Bytes::from(vec![7; length]), 1 << 20)
                 .unwrap();
             let budget = Budget::for_message(message.len());
-            let bytes: Bytes = codec
-                .decode_owned(&message, Some(&message), None, &budget)
-                .unwrap();
+            let bytes: Bytes = codec.decode_shared(message.clone(), &budget).unwrap();
             assert_eq!(bytes, vec![7; length]);
             let inside = message.as_ptr_range().contains(&bytes.as_ptr());
             assert_eq!(inside, shared, "{codec}: {length} bytes");
-            let list: Vec<u8> = codec
-                .decode_owned(&message, Some(&message), None, &budget)
-                .unwrap();
+            let list: Vec<u8> = codec.decode_shared(message.clone(), &budget).unwrap();
             assert_eq!(list, bytes);
             let cut = message.slice(..message.len() - 1);
             codec
-                .decode_owned::<Bytes>(&cut, Some(&cut), None, &budget)
+                .decode_shared::<Bytes>(cut.clone(), &budget)
                 .unwrap_err();
+            codec.decode_shared::<Vec<u8>>(cut, &budget).unwrap_err();
         }
     }
 }
@@ -442,6 +439,27 @@ fn the_tail_of_a_message_moves_or_is_lent() {
 }
 
 #[test]
+fn a_list_of_bytes_takes_the_buffer_of_its_message_over_and_pays_for_it() {
+    for &codec in CodecId::ALL {
+        let message = codec.encode(&vec![7_u8; 1000], 1 << 20).unwrap();
+        let (place, mut budget) = (message.as_ptr(), Budget::for_message(message.len()));
+        let list: Vec<u8> = codec.decode_shared(message.clone(), &budget).unwrap();
+        assert_ne!(list.as_ptr(), place, "somebody else has it");
+        let longer = Bytes::from([&message[..], b"more"].concat());
+        codec.decode_shared::<Vec<u8>>(longer, &budget).unwrap_err();
+        let message = Bytes::from(message.to_vec());
+        let place = message.as_ptr();
+        let list: Vec<u8> = codec.decode_shared(message, &budget).unwrap();
+        assert_eq!((list.as_ptr(), list), (place, vec![7; 1000]), "{codec}");
+        budget.memory = 999;
+        let message = codec.encode(&vec![7_u8; 1000], 1 << 20).unwrap();
+        codec
+            .decode_shared::<Vec<u8>>(message, &budget)
+            .unwrap_err();
+    }
+}
+
+#[test]
 fn a_tail_that_does_not_fit_is_an_error() {
     let (length, tail) = Part::of(vec![3_u8; SHARED_MIN + 1]);
     let tail = tail.unwrap();
@@ -450,7 +468,7 @@ fn a_tail_that_does_not_fit_is_an_error() {
     for tail in [&tail[1..], &[&tail[..], b"more"].concat()] {
         let split = Split::received(head.to_vec(), tail.to_vec());
         let decoded: Result<Vec<u8>, _> =
-            CodecId::BINCODE.decode_owned(split.head(), None, Some(&split), &budget);
+            CodecId::BINCODE.decode_owned(split.head(), Some(&split), &budget);
         decoded.unwrap_err();
     }
     let split = Split::received(Vec::new(), tail.to_vec());

@@ -125,10 +125,13 @@ impl Passage {
     {
         let budget = Budget::of_message(payload.len(), self.depth, self.memory);
         let split = payload.parts();
-        let bytes = split.map_or_else(|| &**payload, |split| split.head());
-        let value: T = self
-            .from
-            .decode_owned(bytes, payload.shared(), split, &budget)?;
+        let value: T = match payload.shared() {
+            Some(bytes) => self.from.decode_shared(bytes.clone(), &budget)?,
+            None => {
+                let bytes = split.map_or_else(|| &**payload, |split| split.head());
+                self.from.decode_owned(bytes, split, &budget)?
+            }
+        };
         let (value, tail) = Part::of(value);
         Payload::written(|buffer| self.to.encode_into(&value, buffer, self.limit))
             .map(|payload| payload.with_tail(tail))

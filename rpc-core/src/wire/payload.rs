@@ -81,9 +81,15 @@ impl Payload {
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Self, E> {
         let written = write(buffer);
-        let payload = match buffer.len() {
-            ..=SCRATCH_MAX => Self::copy_from_slice(buffer),
-            _ => pool::share(std::mem::take(buffer)).into(),
+        let length = buffer.len();
+        let payload = if length > SCRATCH_MAX {
+            pool::share(std::mem::take(buffer)).into()
+        } else if length > HERE && length >= buffer.capacity() / 2 {
+            // The buffer becomes the payload, and another as large takes its place, which is what a
+            // copy would have needed.
+            std::mem::replace(buffer, Vec::with_capacity(length)).into()
+        } else {
+            Self::copy_from_slice(buffer)
         };
         // After a failure it may be of any size.
         if buffer.capacity() > SCRATCH_MAX.saturating_mul(2) {
@@ -163,11 +169,22 @@ impl Payload {
     }
 
     /// The buffer, where the bytes are in one that can be shared.
-    #[inline]
     pub(crate) fn shared(&self) -> Option<&Bytes> {
         match &self.place {
             Place::There(bytes) => Some(bytes),
             Place::Own(_) => None,
+        }
+    }
+
+    /// The same, for who needs nothing else of the payload; otherwise the payload itself.
+    #[inline]
+    pub(crate) fn into_shared(self) -> Result<Bytes, Self> {
+        match self.place {
+            Place::There(bytes) => Ok(bytes),
+            place @ Place::Own(_) => Err(Self {
+                here: self.here,
+                place,
+            }),
         }
     }
 
