@@ -33,6 +33,7 @@ impl Cancellation {
     }
 
     /// Whether somebody else holds it too.
+    #[inline]
     pub(crate) fn is_shared(&self) -> bool {
         Arc::strong_count(&self.inner) > 1
     }

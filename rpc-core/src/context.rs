@@ -72,27 +72,40 @@ impl Context {
         })
     }
 
-    /// The context of a call that a peer made. Where `last` is that of an earlier call over the same
-    /// connection which nobody holds any more, it is used again.
-    pub(crate) fn of_call(
-        last: Option<Self>,
+    /// Makes the context in `place` that of a call which the peer of `link` made. One of an earlier
+    /// call over the same connection is used again if nobody holds it any more.
+    #[inline]
+    pub(crate) fn renew(
+        place: &mut Option<Self>,
         link: &Link,
         deadline: Instant,
         metadata: Metadata,
-    ) -> Self {
-        let deadline = Some(deadline);
-        let plain = metadata.is_empty();
-        if let Some(last) = last {
-            let inner = &last.inner;
-            let shared = Arc::strong_count(inner) > 1
-                || inner
-                    .cancellation
-                    .as_ref()
-                    .is_none_or(Cancellation::is_shared);
-            if !shared && plain && inner.metadata.is_empty() {
-                return Self { deadline, ..last };
+    ) {
+        match place {
+            Some(last) if metadata.is_empty() && last.is_plain_and_free() => {
+                last.deadline = Some(deadline);
             }
+            _ => *place = Some(Self::of_call(link, deadline, metadata)),
         }
+    }
+
+    /// Whether it has no metadata, and nobody else holds it or what stops it.
+    #[inline]
+    fn is_plain_and_free(&self) -> bool {
+        let Inner {
+            cancellation,
+            metadata,
+            ..
+        } = &*self.inner;
+        let is_ours = |cancellation: &Cancellation| !cancellation.is_shared();
+        Arc::strong_count(&self.inner) == 1
+            && cancellation.as_ref().is_some_and(is_ours)
+            && metadata.is_empty()
+    }
+
+    /// The context of a call that the peer of `link` made.
+    #[cold]
+    fn of_call(link: &Link, deadline: Instant, metadata: Metadata) -> Self {
         let inner = Inner {
             cancellation: Some(Cancellation::new()),
             link: Some(link.clone()),
@@ -100,7 +113,7 @@ impl Context {
             metadata,
         };
         Self {
-            deadline,
+            deadline: Some(deadline),
             inner: Arc::new(inner),
         }
     }
@@ -246,6 +259,7 @@ impl Context {
 
     /// Runs `f` with the context in `place` as the current one. It is moved there and back, which
     /// costs less than to count one more who holds it.
+    #[inline]
     pub(crate) fn enter<R>(place: &mut Option<Self>, f: impl FnOnce() -> R) -> R {
         /// Puts both contexts back, also when `f` panics.
         struct Restore<'a> {
@@ -253,6 +267,7 @@ impl Context {
             place: &'a mut Option<Context>,
         }
         impl Drop for Restore<'_> {
+            #[inline]
             fn drop(&mut self) {
                 *self.place = CURRENT.replace(self.outer.take());
             }

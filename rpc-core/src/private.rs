@@ -5,7 +5,9 @@ mod parts;
 
 pub use self::missing::{Missing, Never};
 pub use self::parts::Tail;
-pub use crate::service::{BoxFuture, BoxSlot, Descriptor, Method, Passage, Recode, Request};
+pub use crate::service::{
+    Answer, BoxFuture, BoxSlot, Descriptor, Exchange, Method, Passage, Recode, Request,
+};
 pub use crate::shape::{MethodShape, Shape};
 pub use crate::wire::{Payload, Reply};
 
@@ -70,24 +72,9 @@ pub fn with_deadline(channel: &Channel, deadline: Duration) -> Channel {
 }
 
 /// Decodes the arguments of a call; they may borrow from the request.
+#[inline]
 pub fn decode<'a, T: Deserialize<'a>>(request: &'a Request) -> Result<T, Reply> {
     request.decode()
-}
-
-/// The reply of a method that returns a plain value.
-pub fn reply<T: Serialize + 'static>(request: &Request, value: T) -> Reply {
-    request.reply(value)
-}
-
-/// The reply of a method that returns a `Result`.
-pub fn try_reply<T: Serialize + 'static, E: Serialize>(
-    request: &Request,
-    value: Result<T, E>,
-) -> Reply {
-    match value {
-        Ok(value) => request.reply(value),
-        Err(error) => request.reply_error(&error),
-    }
 }
 
 /// The arguments that were decoded, encoded for another connection.
@@ -105,12 +92,12 @@ pub fn unimplemented(request: &Request) -> Reply {
 }
 
 /// A slot for the calls of `service`, each of which is the future that `make` makes. It hands the
-/// service back with the reply.
+/// service back with the call.
 pub fn slot<S, M, F>(service: Arc<S>, make: M) -> BoxSlot
 where
     S: Send + Sync + ?Sized + 'static,
-    M: Fn(Arc<S>, Request) -> F + Send + 'static,
-    F: Future<Output = (Reply, Arc<S>)> + Send + 'static,
+    M: Fn(Arc<S>, Box<Exchange>) -> F + Send + 'static,
+    F: Future<Output = (Box<Exchange>, Arc<S>)> + Send + 'static,
 {
     crate::service::slot(service, make)
 }
@@ -278,12 +265,13 @@ impl<T: Serialize + ?Sized> Wire<T> {
         value
     }
 
-    /// The reply of a method that returns a plain value.
-    pub fn reply(request: &Request, value: T) -> Reply
+    /// Answers what a method returned, a plain value.
+    #[inline]
+    pub fn reply(request: &Request, answer: &mut Answer, value: T)
     where
         T: Sized + 'static,
     {
-        reply(request, value)
+        answer.value(request, value);
     }
 }
 
@@ -387,9 +375,13 @@ impl<T: DeserializeOwned, E: DeserializeOwned> Outcome<Result<T, E>> {
 }
 
 impl<T: Serialize + 'static, E: Serialize> Outcome<Result<T, E>> {
-    /// The reply of a method that returns a `Result`.
-    pub fn try_reply(request: &Request, value: Result<T, E>) -> Reply {
-        try_reply(request, value)
+    /// Answers what a method returned, a `Result`.
+    #[inline]
+    pub fn try_reply(request: &Request, answer: &mut Answer, value: Result<T, E>) {
+        match value {
+            Ok(value) => answer.value(request, value),
+            Err(error) => answer.error(request, &error),
+        }
     }
 }
 

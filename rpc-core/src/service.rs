@@ -1,20 +1,23 @@
 //! What a server offers: services, their methods, and the one function that runs a call.
 
+mod exchange;
 mod recode;
+mod slot;
 
+pub use exchange::{Answer, Exchange};
 pub(crate) use recode::recode_arguments;
 pub use recode::{Passage, Recode};
+pub use slot::BoxSlot;
+pub(crate) use slot::{call_in, slot};
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::sync::OnceLock;
 
-use pin_project_lite::pin_project;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::codec::{Budget, CodecId, Part};
+use crate::codec::{Budget, CodecId};
 use crate::error::{Code, Error, Executed};
 use crate::fnv::Fnv;
 use crate::shape::{MethodShape, Shape};
@@ -38,99 +41,6 @@ pub trait Service: Send + Sync + 'static {
     fn slot(&self) -> Option<BoxSlot> {
         None
     }
-}
-
-/// A place in which calls of one service run, one after the other.
-///
-/// All three functions run the user's code and may panic; [`empty`](Self::empty) makes the slot fit
-/// for the next call even then.
-#[doc(hidden)]
-pub trait Slot: Send {
-    /// Puts a call in and polls it once. When it is ready the slot is empty again.
-    fn run(self: Pin<&mut Self>, request: Request, cx: &mut Context<'_>) -> Poll<Reply>;
-
-    /// Goes on with a call that was pending. When it is ready the slot is empty again.
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply>;
-
-    /// Drops what is left of a call.
-    fn empty(self: Pin<&mut Self>);
-}
-
-/// A slot that can be moved.
-#[doc(hidden)]
-pub type BoxSlot = Pin<Box<dyn Slot>>;
-
-pin_project! {
-    /// A slot for the futures that `make` makes of a service and a request. They hand the service
-    /// back with the reply, so that its holders need not be counted up and down with each call.
-    struct Reused<S: ?Sized, M, F> {
-        service: Arc<S>,
-        spare: Option<Arc<S>>,
-        make: M,
-        #[pin]
-        future: Option<F>,
-    }
-}
-
-/// A slot for the calls of `service`.
-pub(crate) fn slot<S, M, F>(service: Arc<S>, make: M) -> BoxSlot
-where
-    S: Send + Sync + ?Sized + 'static,
-    M: Fn(Arc<S>, Request) -> F + Send + 'static,
-    F: Future<Output = (Reply, Arc<S>)> + Send + 'static,
-{
-    Box::pin(Reused {
-        service,
-        spare: None,
-        make,
-        future: None,
-    })
-}
-
-impl<S, M, F> Slot for Reused<S, M, F>
-where
-    S: Send + Sync + ?Sized,
-    M: Fn(Arc<S>, Request) -> F + Send,
-    F: Future<Output = (Reply, Arc<S>)> + Send,
-{
-    #[inline]
-    fn run(self: Pin<&mut Self>, request: Request, cx: &mut Context<'_>) -> Poll<Reply> {
-        let mut this = self.project();
-        let spare = this.spare.take();
-        let service = spare.unwrap_or_else(|| Arc::clone(this.service));
-        this.future.set(Some((this.make)(service, request)));
-        let Some(future) = this.future.as_mut().as_pin_mut() else {
-            return Poll::Pending;
-        };
-        let (reply, service) = ready!(future.poll(cx));
-        *this.spare = Some(service);
-        this.future.set(None);
-        Poll::Ready(reply)
-    }
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
-        let mut this = self.project();
-        let Some(future) = this.future.as_mut().as_pin_mut() else {
-            return Poll::Pending;
-        };
-        let (reply, service) = ready!(future.poll(cx));
-        *this.spare = Some(service);
-        this.future.set(None);
-        Poll::Ready(reply)
-    }
-
-    fn empty(self: Pin<&mut Self>) {
-        self.project().future.set(None);
-    }
-}
-
-/// One call in a slot of its own.
-pub(crate) fn call_in(mut slot: BoxSlot, request: Request) -> BoxFuture<Reply> {
-    let mut request = Some(request);
-    Box::pin(std::future::poll_fn(move |cx| match request.take() {
-        Some(request) => slot.as_mut().run(request, cx),
-        None => slot.as_mut().poll(cx),
-    }))
 }
 
 /// A boxed future that may move between threads.
@@ -314,33 +224,13 @@ impl Request {
     }
 
     /// Decodes the arguments, which may borrow from the request.
+    #[inline]
     pub(crate) fn decode<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Reply> {
         let tail = self.payload.parts();
         let bytes = tail.map_or_else(|| &*self.payload, Split::head);
         self.codec
             .decode_arguments(bytes, tail, &self.budget)
             .map_err(|error| Reply::Failure(error.with_executed(Executed::No)))
-    }
-
-    /// The reply that carries `value`.
-    pub(crate) fn reply<T: Serialize + 'static>(&self, value: T) -> Reply {
-        let (value, tail) = Part::of(value);
-        match self.encode(&value) {
-            Ok(payload) => Reply::Value(payload.with_tail(tail)),
-            Err(error) => Reply::Failure(error),
-        }
-    }
-
-    /// The reply that carries the service's own `error`.
-    pub(crate) fn reply_error<E: Serialize>(&self, error: &E) -> Reply {
-        self.encode(error)
-            .map_or_else(Reply::Failure, Reply::ServiceError)
-    }
-
-    fn encode<T: Serialize>(&self, value: &T) -> Result<Payload, Error> {
-        // The method has run: whatever becomes of its reply, it must not run again by itself.
-        Payload::written(|buffer| self.codec.encode_into(value, buffer, self.reply_limit))
-            .map_err(|error| error.with_executed(Executed::Yes))
     }
 }
 

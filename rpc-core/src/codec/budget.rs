@@ -37,6 +37,7 @@ impl Budget {
 
     /// The default budget of a message of `bytes` bytes: 16 bytes of memory per byte and 64 KiB,
     /// at most 64 MiB; 64 levels; as many elements as bytes and 1,024.
+    #[inline]
     pub const fn for_message(bytes: usize) -> Self {
         let memory = bytes
             .saturating_mul(Self::MEMORY_PER_BYTE)
@@ -55,6 +56,7 @@ impl Budget {
     /// The budget of a message of `bytes` bytes that may nest `depth` levels and take
     /// `memory` bytes. Where the limit on messages was
     /// raised, a large block of bytes may still be decoded.
+    #[inline]
     pub(crate) fn of_message(bytes: usize, depth: usize, memory: usize) -> Self {
         let default = Self::for_message(bytes);
         let memory = default.memory.min(memory).max(bytes.saturating_mul(2));

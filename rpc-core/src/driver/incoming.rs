@@ -1,5 +1,6 @@
 //! A call of the peer's, and who runs it.
 
+use std::mem;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Instant;
@@ -12,7 +13,7 @@ use crate::error::{Code, Error, Executed};
 #[cfg(feature = "udp")]
 use crate::proto::datagram::Memory;
 use crate::proto::{CallId, Terms};
-use crate::wire::{Payload, Reply, RequestHead};
+use crate::wire::{Outcome, Payload, Reply, RequestHead};
 
 /// Runs the calls that peers make. A server has one; a client has one if it offers services to its
 /// server.
@@ -35,28 +36,65 @@ pub(crate) trait Session: Send + 'static {
     /// `now` is when the calls that arrived together did.
     fn start(
         &mut self,
-        call: &mut Incoming,
+        call: &mut Incoming<'_>,
         terms: &Terms,
         now: Instant,
         cx: &mut Context<'_>,
-    ) -> Started;
+    ) -> Started<'_>;
 
     /// The calls that had arrived are started: what only they needed can go.
     fn rest(&mut self);
 }
 
 /// A call of the peer's, on its way to a handler.
-pub(crate) struct Incoming {
+pub(crate) struct Incoming<'a> {
     pub(crate) id: CallId,
     pub(crate) head: RequestHead,
-    pub(crate) payload: Payload,
+    pub(crate) arguments: Arguments<'a>,
     /// When the call is late.
     pub(crate) deadline: Instant,
 }
 
+/// The encoded arguments of a call.
+pub(crate) enum Arguments<'a> {
+    /// Where they were read; the buffer is used again for what is read next.
+    Read(&'a [u8]),
+    /// Put together, or kept.
+    Held(&'a mut Payload),
+}
+
+impl Arguments<'_> {
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Read(bytes) => bytes.len(),
+            Self::Held(payload) => payload.len(),
+        }
+    }
+
+    /// The arguments, once.
+    pub(crate) fn take(&mut self) -> Payload {
+        match self {
+            Self::Read(bytes) => Payload::copy_from_slice(bytes),
+            Self::Held(payload) => mem::take(payload),
+        }
+    }
+
+    /// Puts the arguments, once, in the place of those of an earlier call.
+    #[inline]
+    pub(crate) fn put_into(&mut self, place: &mut Payload) {
+        match self {
+            Self::Read(bytes) => place.copy_in(bytes),
+            Self::Held(payload) => *place = mem::take(payload),
+        }
+    }
+}
+
 /// How far a call came at once.
-pub(crate) enum Started {
-    /// Its handler is done.
+pub(crate) enum Started<'a> {
+    /// Its handler is done, and this is what it returned, where it lies until the next call.
+    Returned(Outcome, &'a [u8]),
+    /// It is done.
     Answered(Reply),
     /// Its handler has to wait. Firing this ends it.
     GoesOn(Cancellation),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    Block, Call, Channel, Lent, Method, Outcome, Passage, Reply, Request, Shape, Tail, TryCall,
+    Answer, Block, Call, Channel, Lent, Method, Outcome, Passage, Reply, Request, Shape, Tail, TryCall,
     Wire,
 };
 
@@ -48,7 +48,7 @@ pub trait Missing {
     }
 
     /// Stands in for [`Wire::reply`].
-    fn reply(_: &Request, _: Self::Type) -> Reply
+    fn reply(_: &Request, _: &mut Answer, _: Self::Type)
     where
         Self::Type: Sized,
     {
@@ -56,7 +56,7 @@ pub trait Missing {
     }
 
     /// Stands in for [`Outcome::try_reply`].
-    fn try_reply(_: &Request, _: Self::Type) -> Reply
+    fn try_reply(_: &Request, _: &mut Answer, _: Self::Type)
     where
         Self::Type: Sized,
     {

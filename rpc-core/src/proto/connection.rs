@@ -27,7 +27,7 @@ use super::taken::Taken;
 use super::transmit::Transmit;
 use crate::error::{Code, Error, Executed};
 use crate::limits::Limits;
-use crate::wire::{Cut, Decoder, Frame, Hello, MAGIC, Reply, VERSIONS, kind};
+use crate::wire::{Cut, Decoder, Frame, Hello, MAGIC, Outcome, Payload, Reply, VERSIONS, kind};
 
 /// Room for hello and a small call behind it: a client's first write.
 const FIRST_WRITE: usize = 256;
@@ -293,6 +293,18 @@ impl Connection {
     pub(crate) fn answer(&mut self, id: CallId, reply: Reply) {
         self.served.answered();
         self.reply(id, reply);
+    }
+
+    /// As [`answer`](Self::answer), with what the method returned where it lies.
+    #[inline]
+    pub(crate) fn answer_value(&mut self, id: CallId, outcome: Outcome, value: &[u8]) {
+        let limit = self.terms.map_or(0, |terms| terms.peer.message) as usize;
+        if self.ended.is_none() && value.len() <= limit.min(Self::REPLY_FIRST) {
+            self.served.answered();
+            self.outbox.returned(id, outcome, value, false);
+        } else {
+            self.answer(id, outcome.reply(Payload::copy_from_slice(value)));
+        }
     }
 
     /// The handler of a call that [`Event::Request`] has just told of goes on; it will

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use super::CallId;
 use super::credit::Credit;
 use super::transmit::Transmit;
-use crate::wire::{BODY_MAX, Frame, Reply, RequestHead, put_request, put_response};
+use crate::wire::{
+    BODY_MAX, Frame, Outcome, Reply, RequestHead, put_outcome, put_request, put_response,
+};
 
 /// Two lanes: small frames leave at once and in order; what is left of large messages takes turns,
 /// one chunk each, under credit, a few messages at a time. A frame therefore never waits for more than the chunks of one
@@ -58,11 +60,17 @@ impl Outbox {
     }
 
     /// The end of a call of the peer's; `payload` is that of the reply, or the first part of it.
-    #[inline]
     pub(super) fn response(&mut self, id: CallId, reply: &Reply, payload: &[u8], more: bool) {
         let before = self.frames.len();
         put_response(&mut self.frames, id.0, reply, payload, more);
         let added = self.frames.len().saturating_sub(before);
+        self.replies = self.replies.saturating_add(added);
+    }
+
+    /// The end of a call of the peer's whose method has run.
+    #[inline]
+    pub(super) fn returned(&mut self, id: CallId, outcome: Outcome, value: &[u8], more: bool) {
+        let added = put_outcome(&mut self.frames, id.0, outcome, value, more);
         self.replies = self.replies.saturating_add(added);
     }
 

@@ -1,7 +1,7 @@
 //! Runs the calls of one connection: each under its context, until it returns, panics or is to stop.
 //!
-//! A call is polled once where it is, in a slot that is used again for the next. Most are done then.
-//! One that has to wait goes on in a task of its own, slot and all.
+//! A call is polled once where it is, in a seat that is used again for the next. Most are done then.
+//! One that has to wait goes on in a task of its own, seat and all.
 //!
 //! A panic ends the call alone, wherever it comes from: the method, its stub, a destructor. Two ends
 //! are Rust's own and cannot be fenced: a destructor that panics while another panic unwinds, and any
@@ -23,10 +23,14 @@ use crate::driver::{Charge, Incoming, Link, Session, Started, Ticket, has_thread
 use crate::error::{Code, Error, Executed};
 use crate::proto::Terms;
 use crate::race::{Either, race};
-use crate::service::{BoxSlot, Method, Request};
+use crate::service::{BoxSlot, Exchange, Method};
 use crate::wire::Reply;
 
 /// Runs the calls of one connection.
+///
+/// A call that is done when it was polled once leaves nothing behind but its answer, in the seat that
+/// the next call takes; so it is neither counted nor looked up again. Only one that waits takes its
+/// seat, its place among the server's calls and its context with it.
 pub(super) struct Dispatch {
     router: Arc<Router>,
     /// The connection that the calls come over.
@@ -42,11 +46,18 @@ pub(super) struct Dispatch {
     pace: Pace,
 }
 
-/// A slot for the service that was called last, and a place among the server's calls.
+/// A seat at the service that was called last, and a place among the server's calls.
 struct Kept {
     service: usize,
-    slot: BoxSlot,
+    seat: Seat,
     permit: Permit,
+}
+
+/// How far a call came.
+enum Ran {
+    /// It is done, and its answer is in the seat.
+    Done,
+    GoesOn(Cancellation),
 }
 
 impl Dispatch {
@@ -73,17 +84,17 @@ impl Dispatch {
     #[inline]
     fn run(
         &mut self,
-        call: &mut Incoming,
+        call: &mut Incoming<'_>,
         terms: &Terms,
         now: Instant,
         cx: &mut TaskContext<'_>,
-    ) -> Result<Started, (Refusal, Error)> {
+    ) -> Result<Ran, (Refusal, Error)> {
         let Self {
             router,
             link,
             caller,
             kept,
-            context: last,
+            context,
             has_threads,
             pace,
         } = self;
@@ -92,61 +103,64 @@ impl Dispatch {
             .map_err(|error| (Refusal::Unknown, error))?;
         let overload = |error| (Refusal::Known, error);
         router.has_room().map_err(overload)?;
-        let held = call.payload.len();
-        let request = router
-            .request(route, mem::take(&mut call.payload), terms)
-            .map_err(overload)?;
         if kept
             .as_ref()
             .is_none_or(|kept| kept.service != route.service)
         {
             prepare(router, route, kept).map_err(overload)?;
         }
-        let Some(Kept {
-            service,
-            slot,
-            permit,
-        }) = kept.take()
-        else {
+        let Some(Kept { seat, .. }) = kept else {
             return Err(overload(panicked()));
         };
+        let held = call.arguments.len();
+        router
+            .fill(&mut seat.call, route, &mut call.arguments, terms)
+            .map_err(overload)?;
         let metadata = mem::take(&mut call.head.metadata);
-        let context = Context::of_call(last.take(), caller, call.deadline, metadata);
-        let mut running = Running {
-            method: route.method,
-            slot,
-            request: Some(request),
-            context: Some(context),
-        };
+        Context::renew(context, caller, call.deadline, metadata);
         if !(*has_threads && route.is_slow.load(Ordering::Relaxed)) {
             let began = pace.begin(now);
-            let polled = running.poll(cx);
+            let polled = seat.poll(route.method, context, cx);
             if pace.end(began) {
                 route.is_slow.store(true, Ordering::Relaxed);
             }
-            if let Poll::Ready(reply) = polled {
-                *last = running.context;
-                *kept = Some(Kept {
-                    service,
-                    slot: running.slot,
-                    permit,
-                });
-                return Ok(Started::Answered(reply));
+            if polled.is_ready() {
+                return Ok(Ran::Done);
             }
         }
-        let Some(cancellation) = running.cancellation() else {
-            return Ok(Started::Answered(panicked().into()));
+        let (Some(kept), Some(context)) = (kept.take(), context.take()) else {
+            return Err(overload(panicked()));
+        };
+        let Some(cancellation) = context.cancellation().cloned() else {
+            return Err(overload(panicked()));
         };
         let task = Task {
             router: Arc::clone(router),
-            service,
+            service: kept.service,
+            method: route.method,
+            seat: kept.seat,
+            context: Some(context),
             deadline: call.deadline,
-            permit: permit.with(router.gauge.charge(held)),
+            permit: kept.permit.with(router.gauge.charge(held)),
             ticket: Ticket::new(link.clone(), call.id),
-            running,
         };
         tokio::spawn(task.run());
-        Ok(Started::GoesOn(cancellation))
+        Ok(Ran::GoesOn(cancellation))
+    }
+
+    /// What has become of a call that is done.
+    #[inline]
+    fn answer(&mut self) -> Started<'_> {
+        let call = self.kept.as_mut().and_then(|kept| kept.seat.call.as_mut());
+        let Some(call) = call else {
+            return Started::Answered(panicked().into());
+        };
+        let Exchange { request, answer } = &mut **call;
+        request.payload.clear();
+        match answer.settle() {
+            Ok((outcome, value)) => Started::Returned(outcome, value),
+            Err(reply) => Started::Answered(reply),
+        }
     }
 }
 
@@ -160,12 +174,12 @@ enum Refusal {
 /// Changes what is kept for what calls of `route` need.
 #[cold]
 fn prepare(router: &Router, route: &Route, kept: &mut Option<Kept>) -> Result<(), Error> {
-    if let Some(Kept { service, slot, .. }) = kept.take() {
-        router.keep(service, slot);
+    if let Some(Kept { service, seat, .. }) = kept.take() {
+        router.keep(service, seat);
     }
     *kept = Some(Kept {
         permit: router.permit()?,
-        slot: router.slot(route.service).ok_or_else(panicked)?,
+        seat: router.seat(route.service).ok_or_else(panicked)?,
         service: route.service,
     });
     Ok(())
@@ -175,24 +189,27 @@ impl Session for Dispatch {
     #[inline]
     fn start(
         &mut self,
-        call: &mut Incoming,
+        call: &mut Incoming<'_>,
         terms: &Terms,
         now: Instant,
         cx: &mut TaskContext<'_>,
-    ) -> Started {
-        self.run(call, terms, now, cx)
-            .unwrap_or_else(|(refusal, error)| {
+    ) -> Started<'_> {
+        match self.run(call, terms, now, cx) {
+            Ok(Ran::Done) => self.answer(),
+            Ok(Ran::GoesOn(cancellation)) => Started::GoesOn(cancellation),
+            Err((refusal, error)) => {
                 let error = error.with_executed(Executed::No);
                 match refusal {
                     Refusal::Unknown => Started::Unknown(error),
                     Refusal::Known => Started::Answered(error.into()),
                 }
-            })
+            }
+        }
     }
 
     fn rest(&mut self) {
         if let Some(kept) = self.kept.take() {
-            self.router.keep(kept.service, kept.slot);
+            self.router.keep(kept.service, kept.seat);
         }
         self.pace.rest();
     }
@@ -273,66 +290,70 @@ impl Pace {
     }
 }
 
-/// A call in its slot, whose panics stay its own.
-struct Running {
-    method: &'static Method,
+/// A slot, and what a call takes with it into the slot. The panics of a call stay its own.
+pub(super) struct Seat {
     slot: BoxSlot,
-    /// Until the stub has it.
-    request: Option<Request>,
-    context: Option<Context>,
+    /// A call that is to be run, or was; none while it is in the slot.
+    call: Option<Box<Exchange>>,
 }
 
-impl Running {
+impl Seat {
+    pub(super) fn new(slot: BoxSlot) -> Self {
+        Self { slot, call: None }
+    }
+
+    /// Runs the call as far as it goes. When it is ready its answer is there.
     #[inline]
-    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Reply> {
-        let Self {
-            slot,
-            request,
-            context,
-            ..
-        } = self;
-        let poll = || match request.take() {
-            Some(request) => slot.as_mut().run(request, cx),
+    fn poll(
+        &mut self,
+        method: &'static Method,
+        context: &mut Option<Context>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        let Self { slot, call } = self;
+        let poll = || match call.take() {
+            Some(call) => slot.as_mut().run(call, cx),
             None => slot.as_mut().poll(cx),
         };
         match catch_unwind(AssertUnwindSafe(|| Context::enter(context, poll))) {
-            Ok(polled) => polled,
-            Err(payload) => Poll::Ready(self.fail(payload)),
+            Ok(polled) => polled.map(|done| *call = Some(done)),
+            Err(payload) => {
+                report(method, payload);
+                self.empty(method, context);
+                Poll::Ready(())
+            }
         }
-    }
-
-    /// The call panicked; what is left of it goes.
-    #[cold]
-    fn fail(&mut self, payload: Box<dyn Any + Send>) -> Reply {
-        report(self.method, payload);
-        self.empty();
-        panicked().into()
     }
 
     /// Drops what is left of the call; `false` if that panicked. Its destructors may ask for the
     /// context, too.
-    fn empty(&mut self) -> bool {
-        let Self { slot, context, .. } = self;
-        let empty = || slot.as_mut().empty();
+    fn empty(&mut self, method: &'static Method, context: &mut Option<Context>) -> bool {
+        let empty = || self.slot.as_mut().empty();
         match catch_unwind(AssertUnwindSafe(|| Context::enter(context, empty))) {
             Ok(()) => true,
             Err(payload) => {
-                report(self.method, payload);
+                report(method, payload);
                 false
             }
         }
     }
 
-    fn cancellation(&self) -> Option<Cancellation> {
-        self.context.as_ref()?.cancellation().cloned()
+    /// The reply of a call that is ready. One that panicked left nothing.
+    fn reply(&mut self) -> Reply {
+        match &mut self.call {
+            Some(call) => call.answer.take(),
+            None => panicked().into(),
+        }
     }
 }
 
 /// A call that goes on in a task of its own.
 struct Task {
-    running: Running,
     router: Arc<Router>,
     service: usize,
+    method: &'static Method,
+    seat: Seat,
+    context: Option<Context>,
     deadline: Instant,
     permit: Permit,
     ticket: Ticket,
@@ -341,24 +362,27 @@ struct Task {
 impl Task {
     /// Runs the call to its end and answers it. The answer leaves when the handler is gone, and only
     /// then is the call's place free again.
-    async fn run(mut self) {
-        let Some(cancellation) = self.running.cancellation() else {
-            return;
-        };
-        let polled = poll_fn(|cx| self.running.poll(cx));
-        let reply = match race(cancellation.cancelled(), polled).await {
-            Either::First(()) => None,
-            Either::Second(reply) => Some(reply),
-        };
-        let intact = self.running.empty();
+    async fn run(self) {
         let Self {
-            running,
             router,
             service,
+            method,
+            mut seat,
+            mut context,
             deadline,
             permit,
             ticket,
         } = self;
+        let cancellation = context.as_ref().and_then(Context::cancellation).cloned();
+        let Some(cancellation) = cancellation else {
+            return;
+        };
+        let polled = poll_fn(|cx| seat.poll(method, &mut context, cx));
+        let reply = match race(cancellation.cancelled(), polled).await {
+            Either::First(()) => None,
+            Either::Second(()) => Some(seat.reply()),
+        };
+        let intact = seat.empty(method, &mut context);
         let reply = match reply {
             // A call that this one made has the same deadline, and its failure may have come here
             // before our own clock: what a handler makes of that is not what went wrong.
@@ -369,8 +393,9 @@ impl Task {
             None => Error::new(Code::Cancelled, "the call was cancelled").into(),
         };
         if intact {
-            router.keep(service, running.slot);
+            router.keep(service, seat);
         }
+        drop(context);
         drop(permit);
         ticket.respond(reply);
     }

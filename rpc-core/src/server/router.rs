@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::dispatch::{Dispatch, Permit};
+use super::dispatch::{Dispatch, Permit, Seat};
 use crate::codec::{Budget, CodecId};
-use crate::driver::{Gauge, Handler, Link, Session};
+use crate::driver::{Arguments, Gauge, Handler, Link, Session};
 use crate::error::{Code, Error};
 #[cfg(all(target_os = "linux", feature = "patterns"))]
 use crate::fnv::Fnv;
@@ -16,8 +16,8 @@ use crate::limits::Limits;
 use crate::proto::Terms;
 #[cfg(feature = "udp")]
 use crate::proto::datagram::Memory;
-use crate::service::{self, BoxSlot, Descriptor, Method, Request, Service};
-use crate::wire::{Payload, RequestHead};
+use crate::service::{self, Descriptor, Exchange, Method, Request, Service};
+use crate::wire::RequestHead;
 
 /// The services of a server, or of a client that offers some, by method.
 pub(crate) struct Router {
@@ -36,8 +36,8 @@ pub(crate) struct Router {
 
 struct Offered {
     service: Arc<dyn Service>,
-    /// Slots that no call is in.
-    slots: Mutex<Vec<BoxSlot>>,
+    /// Seats that no call is in.
+    seats: Mutex<Vec<Seat>>,
 }
 
 /// Where the calls of a method go.
@@ -116,7 +116,7 @@ impl Router {
                 .into_iter()
                 .map(|service| Offered {
                     service,
-                    slots: Mutex::default(),
+                    seats: Mutex::default(),
                 })
                 .collect(),
             routes,
@@ -204,58 +204,77 @@ impl Router {
         Err(Error::new(Code::Overloaded, text).with_retry_after(RETRY_AFTER))
     }
 
-    /// The request as the service's stub takes it.
+    /// Makes `call` a call of `route`, with these arguments.
     #[inline]
-    pub(super) fn request(
+    pub(super) fn fill(
         &self,
+        call: &mut Option<Box<Exchange>>,
         route: &Route,
-        payload: Payload,
+        arguments: &mut Arguments<'_>,
         terms: &Terms,
-    ) -> Result<Request, Error> {
+    ) -> Result<(), Error> {
         let Some(codec) = CodecId::from_wire(terms.codec) else {
             return Err(Error::new(
                 Code::Version,
                 "the codec of the connection is not in this build",
             ));
         };
-        Ok(Request {
-            method: route.method,
-            codec,
-            budget: Budget::of_message(
-                payload.len(),
-                self.limits.decode_depth,
-                self.limits.decode_memory,
-            ),
-            reply_limit: terms.peer.message as usize,
-            payload,
-        })
+        let budget = Budget::of_message(
+            arguments.len(),
+            self.limits.decode_depth,
+            self.limits.decode_memory,
+        );
+        let reply_limit = terms.peer.message as usize;
+        match call {
+            Some(call) => {
+                let request = &mut call.request;
+                request.method = route.method;
+                request.codec = codec;
+                request.budget = budget;
+                request.reply_limit = reply_limit;
+                arguments.put_into(&mut request.payload);
+            }
+            None => {
+                *call = Some(Exchange::new(Request {
+                    method: route.method,
+                    codec,
+                    budget,
+                    reply_limit,
+                    payload: arguments.take(),
+                }));
+            }
+        }
+        Ok(())
     }
 
-    /// A slot for calls of the service of this number, used before or new.
-    pub(super) fn slot(&self, service: usize) -> Option<BoxSlot> {
+    /// A seat for calls of the service of this number, used before or new.
+    pub(super) fn seat(&self, service: usize) -> Option<Seat> {
         let offered = self.services.get(service)?;
-        let used = lock(&offered.slots).pop();
+        let used = lock(&offered.seats).pop();
         let new = || {
             let slot = offered.service.slot();
-            slot.unwrap_or_else(|| {
-                let call = |service: Arc<dyn Service>, request| {
-                    let reply = service.call(request);
-                    async move { (reply.await, service) }
+            Seat::new(slot.unwrap_or_else(|| {
+                let call = |service: Arc<dyn Service>, mut call: Box<Exchange>| {
+                    let reply = service.call(call.take_request());
+                    async move {
+                        call.answer.put(reply.await);
+                        (call, service)
+                    }
                 };
                 service::slot(Arc::clone(&offered.service), call)
-            })
+            }))
         };
         used.or_else(|| Some(new()))
     }
 
-    /// Keeps an empty slot for the next call.
-    pub(super) fn keep(&self, service: usize, slot: BoxSlot) {
+    /// Keeps an empty seat for the next call.
+    pub(super) fn keep(&self, service: usize, seat: Seat) {
         /// As many as connections are likely to be busy at one time.
-        const SLOTS_MAX: usize = 256;
+        const SEATS_MAX: usize = 256;
         if let Some(offered) = self.services.get(service) {
-            let mut slots = lock(&offered.slots);
-            if slots.len() < SLOTS_MAX {
-                slots.push(slot);
+            let mut seats = lock(&offered.seats);
+            if seats.len() < SEATS_MAX {
+                seats.push(seat);
             }
         }
     }

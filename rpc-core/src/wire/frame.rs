@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes};
 use super::handshake::{Answer, Hello};
 use super::header::{Header, flag, kind};
 use super::metadata::Metadata;
-use super::reply::Reply;
+use super::reply::{Outcome, Reply};
 use super::text::put_text;
 use super::{Malformed, Payload, Reader};
 
@@ -302,19 +302,38 @@ pub(crate) fn put_request(
 }
 
 /// Appends the end of a call, of whose payload this is all or the first part.
-#[inline]
 pub(crate) fn put_response(out: &mut Vec<u8>, id: u64, reply: &Reply, payload: &[u8], more: bool) {
-    let flags = more_flag(more);
     match reply.outcome() {
         Some(outcome) => {
-            let length = payload.len().saturating_add(1);
-            out.reserve(length.saturating_add(Header::LEN));
-            out.put_slice(&header(length, kind::RESPONSE, flags, id).to_bytes());
-            out.put_u8(outcome);
-            out.put_slice(payload);
+            put_outcome(out, id, outcome, payload, more);
         }
-        None => put(out, kind::RESPONSE, flags, id, |out| reply.put(out)),
+        None => put(out, kind::RESPONSE, more_flag(more), id, |out| {
+            reply.put(out)
+        }),
     }
+}
+
+/// Appends the end of a call whose method has run, and of whose payload this is all or the first
+/// part. How many bytes that were.
+#[inline]
+pub(crate) fn put_outcome(
+    out: &mut Vec<u8>,
+    id: u64,
+    outcome: Outcome,
+    payload: &[u8],
+    more: bool,
+) -> usize {
+    const FRONT: usize = Header::LEN + 1;
+    let length = payload.len().saturating_add(1);
+    let mut front = [outcome.to_wire(); FRONT];
+    if let Some(place) = front.first_chunk_mut() {
+        *place = header(length, kind::RESPONSE, more_flag(more), id).to_bytes();
+    }
+    let added = payload.len().saturating_add(FRONT);
+    out.reserve(added);
+    out.extend_from_slice(&front);
+    out.extend_from_slice(payload);
+    added
 }
 
 #[inline]

@@ -41,7 +41,7 @@ mod text;
 mod vectors;
 
 pub(crate) use decoder::{Cut, Decoder};
-pub(crate) use frame::{Frame, RequestHead, put_request, put_response};
+pub(crate) use frame::{Frame, RequestHead, put_outcome, put_request, put_response};
 /// Bytes before the body of every frame.
 pub(crate) const HEADER_LEN: usize = Header::LEN;
 

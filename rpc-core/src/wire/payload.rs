@@ -66,6 +66,27 @@ impl Payload {
         Self { here, place }
     }
 
+    /// Becomes a payload of its own bytes, equal to `bytes`.
+    #[inline]
+    pub(crate) fn copy_in(&mut self, bytes: &[u8]) {
+        match (&mut self.place, u8::try_from(bytes.len())) {
+            (Place::Own(Own::Here(length)), Ok(new)) if bytes.len() <= HERE => {
+                copy(bytes, &mut self.here);
+                *length = new;
+            }
+            _ => *self = Self::copy_from_slice(bytes),
+        }
+    }
+
+    /// Lets go of all bytes.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        match &mut self.place {
+            Place::Own(Own::Here(length)) => *length = 0,
+            _ => *self = Self::default(),
+        }
+    }
+
     /// What `write` appends to the empty buffer that it is given.
     pub(crate) fn written<E>(write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Self, E> {
         SCRATCH.with(|scratch| match scratch.try_borrow_mut() {

@@ -44,6 +44,15 @@ impl Outcome {
         }
     }
 
+    /// What stands first in the body of a response.
+    #[inline]
+    pub(super) fn to_wire(self) -> u8 {
+        match self {
+            Self::Value => Reply::VALUE,
+            Self::ServiceError => Reply::SERVICE_ERROR,
+        }
+    }
+
     /// The reply of this outcome.
     #[inline]
     pub(crate) fn reply(self, payload: Payload) -> Reply {
@@ -87,12 +96,12 @@ impl Reply {
         }
     }
 
-    /// What stands before the payload; `None` for a failure, which has none.
+    /// How the method ended; `None` for a failure.
     #[inline]
-    pub(super) fn outcome(&self) -> Option<u8> {
+    pub(super) fn outcome(&self) -> Option<Outcome> {
         match self {
-            Self::Value(_) => Some(Self::VALUE),
-            Self::ServiceError(_) => Some(Self::SERVICE_ERROR),
+            Self::Value(_) => Some(Outcome::Value),
+            Self::ServiceError(_) => Some(Outcome::ServiceError),
             Self::Failure(_) => None,
         }
     }

@@ -78,15 +78,16 @@ pub(crate) fn item(context: &Context<'_>) -> TokenStream {
 ///             call_in(self.slot(), request)
 ///         }
 ///         fn slot(&self) -> Option<BoxSlot> {
-///             Some(slot(Arc::clone(&self.service), |service, request| async move {
-///                 let reply = async {
+///             Some(slot(Arc::clone(&self.service), |service, mut call| async move {
+///                 let (request, answer) = call.parts();
+///                 let run = async {
 ///                     match request.method().id {
 ///                         __RPC_ID_add => { .. }
-///                         _ => unimplemented(&request),
+///                         _ => answer.put(unimplemented(request)),
 ///                     }
 ///                 };
-///                 let reply = reply.await;
-///                 (reply, service)
+///                 run.await;
+///                 (call, service)
 ///             }))
 ///         }
 ///     }
@@ -100,7 +101,8 @@ pub(crate) fn service(context: &Context<'_>) -> TokenStream {
     } = context;
     let (ident, contract) = (names::server(service.ident()), service.ident());
     let (implementation, descriptor) = (names::implementation(), names::descriptor());
-    let [local, request, reply] = ["service", "request", "reply"].map(names::local);
+    let [local, call, request, answer, run] =
+        ["service", "call", "request", "answer", "run"].map(names::local);
     let arms = service.sound_methods().map(|method| arm(method, context));
     let debug = debug(context);
     quote! {
@@ -121,15 +123,19 @@ pub(crate) fn service(context: &Context<'_>) -> TokenStream {
                 let #local = ::std::sync::Arc::clone(&self.service);
                 ::core::option::Option::Some(#private::slot(
                     #local,
-                    |#local: ::std::sync::Arc<#implementation>, #request: #private::Request| async move {
-                        let #reply = async {
+                    |
+                        #local: ::std::sync::Arc<#implementation>,
+                        mut #call: ::std::boxed::Box<#private::Exchange>,
+                    | async move {
+                        let (#request, #answer) = #call.parts();
+                        let #run = async {
                             match #request.method().id {
                                 #(#arms)*
-                                _ => #private::unimplemented(&#request),
+                                _ => #answer.put(#private::unimplemented(#request)),
                             }
                         };
-                        let #reply = #reply.await;
-                        (#reply, #local)
+                        #run.await;
+                        (#call, #local)
                     },
                 ))
             }
@@ -191,10 +197,10 @@ fn debug(context: &Context<'_>) -> TokenStream {
 ///
 /// Output:
 ///     __RPC_ID_parse => {
-///         let (a0,) = match decode(&request) { Ok(a) => a, Err(reply) => return reply };
+///         let (a0,) = match decode(request) { Ok(a) => a, Err(reply) => return answer.put(reply) };
 ///         let a0 = Lent::<str>::lend(&a0);
 ///         let output = <S as Calculator>::parse(&*service, a0).await;
-///         Outcome::<Result<f64, MathError>>::try_reply(&request, output)
+///         Outcome::<Result<f64, MathError>>::try_reply(request, answer, output)
 ///     }
 /// ```
 fn arm(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
@@ -204,8 +210,10 @@ fn arm(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
     let conditions = attr::conditions(&method.original.attrs);
     let (contract, ident, id) = (service.ident(), method.ident(), names::id(method.ident()));
     let implementation = names::implementation();
-    let [local, request, output, decoded, reply] =
-        ["service", "request", "output", "decoded", "reply"].map(names::local);
+    let [local, request, answer, output, decoded, reply] = [
+        "service", "request", "answer", "output", "decoded", "reply",
+    ]
+    .map(names::local);
     let locals: Vec<_> = (0..method.arguments.len())
         .map(|at| names::local(&format_ident!("a{at}").to_string()))
         .collect();
@@ -214,7 +222,7 @@ fn arm(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
         .iter()
         .zip(&locals)
         .map(|(argument, local)| argument::incoming(argument, local, context));
-    let answer = match &method.returns {
+    let respond = match &method.returns {
         Returns::Plain(ty) => quote!(#private::Wire::<#ty>::reply),
         Returns::Result { whole, .. } | Returns::Alias(whole) => {
             quote!(#private::Outcome::<#whole>::try_reply)
@@ -223,13 +231,13 @@ fn arm(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
     quote! {
         #(#conditions)*
         #id => {
-            let (#(#locals,)*) = match #private::decode(&#request) {
+            let (#(#locals,)*) = match #private::decode(#request) {
                 ::core::result::Result::Ok(#decoded) => #decoded,
-                ::core::result::Result::Err(#reply) => return #reply,
+                ::core::result::Result::Err(#reply) => return #answer.put(#reply),
             };
             #(#incoming)*
             let #output = <#implementation as #contract>::#ident(&*#local, #(#locals),*).await;
-            #answer(&#request, #output)
+            #respond(#request, #answer, #output)
         }
     }
 }

@@ -9,12 +9,12 @@ use std::time::Instant;
 
 use super::DatagramDriver;
 use crate::driver::desk::Post;
-use crate::driver::incoming::{Incoming, Started};
+use crate::driver::incoming::{Arguments, Incoming, Started};
 use crate::driver::link::Link;
 use crate::driver::scratch::Scratch;
 use crate::error::{Code, Error};
 use crate::proto::{Event, Fault};
-use crate::wire::Reply;
+use crate::wire::{Payload, Reply};
 
 impl DatagramDriver {
     /// Does what callers and handlers left on the desk.
@@ -68,12 +68,12 @@ impl DatagramDriver {
                     id,
                     head,
                     deadline,
-                    payload,
+                    mut payload,
                 } => {
                     let mut call = Incoming {
                         id,
                         head,
-                        payload,
+                        arguments: Arguments::Held(&mut payload),
                         deadline,
                     };
                     self.start(&mut call, now, cx);
@@ -121,7 +121,7 @@ impl DatagramDriver {
     }
 
     /// Runs a call of the peer's.
-    fn start(&mut self, call: &mut Incoming, now: Instant, cx: &mut Context<'_>) {
+    fn start(&mut self, call: &mut Incoming<'_>, now: Instant, cx: &mut Context<'_>) {
         let id = call.id;
         self.is_serving = true;
         let started = match (&mut self.session, &self.handler, self.proto.terms()) {
@@ -137,6 +137,11 @@ impl DatagramDriver {
             )),
         };
         match started {
+            Started::Returned(outcome, value) => {
+                self.strikes = 0;
+                let reply = outcome.reply(Payload::copy_from_slice(value));
+                self.proto.respond(now, id, &reply);
+            }
             Started::Answered(reply) => {
                 self.strikes = 0;
                 self.proto.respond(now, id, &reply);

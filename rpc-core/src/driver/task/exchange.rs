@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::{Driver, Phase};
 use crate::driver::desk::Post;
-use crate::driver::incoming::{Incoming, Started};
+use crate::driver::incoming::{Arguments, Incoming, Started};
 use crate::driver::link::Link;
 use crate::driver::scratch::Scratch;
 use crate::error::{Code, Error};
@@ -70,12 +70,12 @@ impl Driver {
                     id,
                     head,
                     deadline,
-                    payload,
+                    mut payload,
                 } => {
                     let mut call = Incoming {
                         id,
                         head,
-                        payload,
+                        arguments: Arguments::Held(&mut payload),
                         deadline,
                     };
                     // What was held for it is its own from here on.
@@ -118,7 +118,7 @@ impl Driver {
     }
 
     /// Runs a call of the peer's.
-    pub(super) fn start(&mut self, call: &mut Incoming, now: Instant, cx: &mut Context<'_>) {
+    pub(super) fn start(&mut self, call: &mut Incoming<'_>, now: Instant, cx: &mut Context<'_>) {
         let (id, deadline) = (call.id, call.deadline);
         self.is_serving = true;
         self.is_stirred = true;
@@ -136,6 +136,10 @@ impl Driver {
             )),
         };
         match started {
+            Started::Returned(outcome, value) => {
+                self.strikes = 0;
+                self.proto.answer_value(id, outcome, value);
+            }
             Started::Answered(reply) => {
                 self.strikes = 0;
                 self.proto.answer(id, reply);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::{Driver, Phase, lost};
-use crate::driver::incoming::Incoming;
+use crate::driver::incoming::{Arguments, Incoming};
 use crate::driver::scratch::Scratch;
 use crate::proto::Taken;
 use crate::wire::Payload;
@@ -100,7 +100,7 @@ impl Driver {
                     let mut call = Incoming {
                         id,
                         head,
-                        payload: Payload::copy_from_slice(payload),
+                        arguments: Arguments::Read(payload),
                         deadline,
                     };
                     self.start(&mut call, now, cx);

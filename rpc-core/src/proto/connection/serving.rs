@@ -180,14 +180,17 @@ impl Connection {
         });
     }
 
-    #[inline]
+    /// The most bytes of a value in the first frame of a reply, where one byte says what kind of
+    /// reply it is.
+    pub(super) const REPLY_FIRST: usize = BODY_MAX - 1;
+
     pub(super) fn send_reply(&mut self, id: CallId, mut reply: Reply) {
-        // One byte says what kind of reply it is.
-        const FIRST: usize = BODY_MAX - 1;
-        if reply.payload_len() <= FIRST {
+        if reply.payload_len() <= Self::REPLY_FIRST {
             return self.outbox.response(id, &reply, reply.payload(), false);
         }
-        let rest = reply.payload_mut().map(|payload| payload.split_off(FIRST));
+        let rest = reply
+            .payload_mut()
+            .map(|payload| payload.split_off(Self::REPLY_FIRST));
         self.outbox.response(id, &reply, reply.payload(), true);
         self.outbox.bulk(id, true, rest.unwrap_or_default());
     }

@@ -71,7 +71,7 @@ impl Callbacks {
     }
 
     /// Prepares a call of a client's.
-    fn prepare(&self, incoming: &mut Incoming) -> Result<Callback, Error> {
+    fn prepare(&self, incoming: &mut Incoming<'_>) -> Result<Callback, Error> {
         let method = self.methods.get(&incoming.head.method);
         let known = method.and_then(|method| Some((*method, method.recode?)));
         let (method, recode) = known.ok_or_else(|| {
@@ -87,7 +87,7 @@ impl Callbacks {
             .find(incoming.head.fingerprint)
             .ok_or_else(|| Error::new(Code::Disconnected, "the caller's connection has ended"))?;
         let codec = client.codec().and_then(CodecId::from_wire).unwrap_or(CODEC);
-        let mut payload = std::mem::take(&mut incoming.payload);
+        let mut payload = incoming.arguments.take();
         if codec != CODEC {
             let Limits {
                 decode_depth,
@@ -184,11 +184,11 @@ struct Desk {
 impl Session for Desk {
     fn start(
         &mut self,
-        call: &mut Incoming,
+        call: &mut Incoming<'_>,
         terms: &Terms,
         now: Instant,
         cx: &mut Context<'_>,
-    ) -> Started {
+    ) -> Started<'_> {
         if self
             .callbacks
             .office

@@ -13,7 +13,7 @@ use crate::error::{Code, Error, Executed};
 use crate::limits::Limits;
 use crate::proto::Call;
 use crate::service::{
-    BoxFuture, BoxSlot, Descriptor, Passage, Recode, Request, Service, call_in, slot,
+    BoxFuture, BoxSlot, Descriptor, Exchange, Passage, Recode, Request, Service, call_in, slot,
 };
 use crate::wire::Reply;
 
@@ -54,9 +54,10 @@ impl Service for Forward {
     }
 }
 
-async fn forward(way: Arc<Way>, request: Request) -> (Reply, Arc<Way>) {
-    let reply = way.forward(request).await;
-    (reply, way)
+async fn forward(way: Arc<Way>, mut call: Box<Exchange>) -> (Box<Exchange>, Arc<Way>) {
+    let reply = way.forward(call.take_request()).await;
+    call.answer.put(reply);
+    (call, way)
 }
 
 impl Way {

@@ -113,7 +113,7 @@ struct Desk {
 
 impl Desk {
     /// The call is one of the client's whose number stands in the place of the fingerprint.
-    fn look_up(&mut self, call: &mut Incoming) -> Result<(), Error> {
+    fn look_up(&mut self, call: &mut Incoming<'_>) -> Result<(), Error> {
         let client = call.head.fingerprint;
         if self.caller != Some(client) {
             let link = self.hub.clients.find(client).ok_or_else(|| {
@@ -135,11 +135,11 @@ impl Desk {
 impl Session for Desk {
     fn start(
         &mut self,
-        call: &mut Incoming,
+        call: &mut Incoming<'_>,
         terms: &Terms,
         now: Instant,
         cx: &mut Context<'_>,
-    ) -> Started {
+    ) -> Started<'_> {
         if self.hub.office.fingerprint(call.head.method).is_some() {
             return self.office.start(call, terms, now, cx);
         }
