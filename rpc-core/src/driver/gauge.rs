@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) struct Gauge(Arc<AtomicUsize>);
 
 impl Gauge {
+    #[inline]
     pub(crate) fn read(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }

@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
-use super::router::{Route, Router};
+use super::router::Router;
+use super::routes::Route;
 use crate::cancellation::Cancellation;
 use crate::context::Context;
 use crate::driver::{Charge, Incoming, Link, Session, Started, Ticket, has_threads, now};

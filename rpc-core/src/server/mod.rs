@@ -12,6 +12,7 @@ mod dispatch;
 mod pattern;
 mod reception;
 mod router;
+mod routes;
 #[cfg(feature = "pipes")]
 mod stdio;
 #[cfg(all(target_os = "linux", feature = "patterns"))]

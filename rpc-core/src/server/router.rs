@@ -1,12 +1,11 @@
 //! Finds the method that a request names, and sees whether the call may run.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::dispatch::{Dispatch, Permit, Seat};
+use super::routes::{Route, Routes};
 use crate::codec::{Budget, CodecId};
 use crate::driver::{Arguments, Gauge, Handler, Link, Session};
 use crate::error::{Code, Error};
@@ -16,13 +15,13 @@ use crate::limits::Limits;
 use crate::proto::Terms;
 #[cfg(feature = "udp")]
 use crate::proto::datagram::Memory;
-use crate::service::{self, Descriptor, Exchange, Method, Request, Service};
+use crate::service::{self, Descriptor, Exchange, Request, Service};
 use crate::wire::RequestHead;
 
 /// The services of a server, or of a client that offers some, by method.
 pub(crate) struct Router {
     services: Vec<Offered>,
-    routes: HashMap<u64, Route, BuildHasherDefault<Spread>>,
+    routes: Routes,
     limits: Limits,
     calls: Arc<AtomicUsize>,
     calls_max: usize,
@@ -38,35 +37,6 @@ struct Offered {
     service: Arc<dyn Service>,
     /// Seats that no call is in.
     seats: Mutex<Vec<Seat>>,
-}
-
-/// Where the calls of a method go.
-pub(super) struct Route {
-    pub(super) service: usize,
-    pub(super) method: &'static Method,
-    fingerprint: u64,
-    /// The method has computed for long without waiting: its calls get tasks of their own, where
-    /// there are other threads to run them.
-    pub(super) is_slow: AtomicBool,
-}
-
-/// The numbers of methods are hashes already, and the table is made of our own, so that no peer can
-/// make them collide.
-#[derive(Default)]
-struct Spread(u64);
-
-impl Hasher for Spread {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        // A number is written as one u64.
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
-    }
 }
 
 /// What a shed call is told to wait: long enough for a queue of short calls to drain.
@@ -85,7 +55,7 @@ impl Router {
             let error = Error::new(Code::NotFound, "there is no service to offer");
             return Err(error.with_hint("add one with `.service(..)`"));
         }
-        let mut routes: HashMap<u64, Route, _> = HashMap::default();
+        let mut routes = Vec::new();
         for (index, service) in services.iter().enumerate() {
             let name = service.descriptor().name;
             if services
@@ -96,21 +66,13 @@ impl Router {
                 let error = Error::new(Code::InUse, format!("two services are called \"{name}\""));
                 return Err(error.with_hint("rename one with `#[service(name = \"..\")]`"));
             }
-            for method in service.descriptor().methods {
-                let route = Route {
-                    service: index,
-                    method,
-                    fingerprint: method.fingerprint(),
-                    is_slow: AtomicBool::new(false),
-                };
-                if let Some(other) = routes.insert(method.id.0, route) {
-                    let other = other.method;
-                    let text = format!("{method:?} and {other:?} have the same number");
-                    return Err(Error::new(Code::InUse, text)
-                        .with_hint("rename one with `#[rpc(name = \"..\")]`"));
-                }
-            }
+            let methods = service.descriptor().methods.iter();
+            routes.extend(methods.map(|method| Route::new(index, method)));
         }
+        let routes = Routes::new(routes).map_err(|[one, other]| {
+            let text = format!("{one:?} and {other:?} have the same number");
+            Error::new(Code::InUse, text).with_hint("rename one with `#[rpc(name = \"..\")]`")
+        })?;
         Ok(Self {
             services: services
                 .into_iter()
@@ -164,23 +126,16 @@ impl Router {
     /// Finds what a request names, and sees whether both sides mean the same by it.
     #[inline]
     pub(super) fn find(&self, head: &RequestHead) -> Result<&Route, Error> {
-        let Some(route) = self.routes.get(&head.method) else {
-            return Err(self.unknown(head.method));
-        };
-        if head.fingerprint != route.fingerprint {
-            let error = Error::new(
-                Code::Skew,
-                "client and server have different argument types",
-            );
-            return Err(error.with_details(route.method.shape().to_bytes()));
+        match self.routes.find(head.method) {
+            Some(route) if head.fingerprint == route.fingerprint => Ok(route),
+            found => Err(self.stranger(head, found)),
         }
-        Ok(route)
     }
 
     /// The fingerprint of the method of this number, if there is one.
     #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) fn fingerprint(&self, method: u64) -> Option<u64> {
-        self.routes.get(&method).map(|route| route.fingerprint)
+        self.routes.find(method).map(|route| route.fingerprint)
     }
 
     /// A place for a call, if one is free.
@@ -194,14 +149,19 @@ impl Router {
     /// Whether the server has room for what one more call holds.
     #[inline]
     pub(super) fn has_room(&self) -> Result<(), Error> {
-        if self.gauge.read() <= self.buffers_max {
-            return Ok(());
+        match self.gauge.read() <= self.buffers_max {
+            true => Ok(()),
+            false => Err(self.full()),
         }
+    }
+
+    #[cold]
+    fn full(&self) -> Error {
         let text = format!(
             "the server holds {} bytes for its clients, its limit",
             self.buffers_max
         );
-        Err(Error::new(Code::Overloaded, text).with_retry_after(RETRY_AFTER))
+        Error::new(Code::Overloaded, text).with_retry_after(RETRY_AFTER)
     }
 
     /// Makes `call` a call of `route`, with these arguments.
@@ -279,7 +239,17 @@ impl Router {
         }
     }
 
-    fn unknown(&self, method: u64) -> Error {
+    /// What is wrong with a request that names no method, or means another one than was `found`.
+    #[cold]
+    fn stranger(&self, head: &RequestHead, found: Option<&Route>) -> Error {
+        if let Some(route) = found {
+            let error = Error::new(
+                Code::Skew,
+                "client and server have different argument types",
+            );
+            return error.with_details(route.method.shape().to_bytes());
+        }
+        let method = head.method;
         let offered: Vec<_> = self.descriptors().map(|service| service.name).collect();
         let text = format!(
             "no service here has the method {method:016x}; offered: {}",
