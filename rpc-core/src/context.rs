@@ -261,22 +261,28 @@ impl Context {
     /// costs less than to count one more who holds it.
     #[inline]
     pub(crate) fn enter<R>(place: &mut Option<Self>, f: impl FnOnce() -> R) -> R {
-        /// Puts both contexts back, also when `f` panics.
-        struct Restore<'a> {
-            outer: Option<Context>,
+        /// The two contexts change places, and again when it goes, also because `f` panics.
+        struct Swapped<'a> {
+            current: &'a Cell<Option<Context>>,
             place: &'a mut Option<Context>,
         }
-        impl Drop for Restore<'_> {
+        impl Swapped<'_> {
             #[inline]
-            fn drop(&mut self) {
-                *self.place = CURRENT.replace(self.outer.take());
+            fn swap(&mut self) {
+                *self.place = self.current.replace(self.place.take());
             }
         }
-        let _restore = Restore {
-            outer: CURRENT.replace(place.take()),
-            place,
-        };
-        f()
+        impl Drop for Swapped<'_> {
+            #[inline]
+            fn drop(&mut self) {
+                self.swap();
+            }
+        }
+        CURRENT.with(|current| {
+            let mut swapped = Swapped { current, place };
+            swapped.swap();
+            f()
+        })
     }
 }
 
