@@ -34,7 +34,8 @@ pub type BoxSlot = Pin<Box<dyn Slot>>;
 
 pin_project! {
     /// A slot for the futures that `make` makes of a service and a call. They hand the service back
-    /// with the call, so that its holders need not be counted up and down each time.
+    /// with the call, so that its holders need not be counted up and down each time. One that is done
+    /// stays until the next takes its place: it has handed back all that it had.
     struct Reused<S: ?Sized, M, F> {
         service: Arc<S>,
         spare: Option<Arc<S>>,
@@ -76,7 +77,6 @@ where
         };
         let (call, service) = ready!(future.poll(cx));
         *this.spare = Some(service);
-        this.future.set(None);
         Poll::Ready(call)
     }
 
@@ -87,7 +87,6 @@ where
         };
         let (call, service) = ready!(future.poll(cx));
         *this.spare = Some(service);
-        this.future.set(None);
         Poll::Ready(call)
     }
 
