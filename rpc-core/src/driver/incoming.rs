@@ -1,6 +1,5 @@
-//! A call of the peer's, and who runs it.
+//! Who runs the calls of the peer's, and how far each came.
 
-use std::mem;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Instant;
@@ -12,8 +11,8 @@ use crate::cancellation::Cancellation;
 use crate::error::{Code, Error, Executed};
 #[cfg(feature = "udp")]
 use crate::proto::datagram::Memory;
-use crate::proto::{CallId, Terms};
-use crate::wire::{Outcome, Payload, Reply, RequestHead};
+use crate::proto::{CallId, Incoming, Terms};
+use crate::wire::{Outcome, Reply};
 
 /// Runs the calls that peers make. A server has one; a client has one if it offers services to its
 /// server.
@@ -44,50 +43,6 @@ pub(crate) trait Session: Send + 'static {
 
     /// The calls that had arrived are started: what only they needed can go.
     fn rest(&mut self);
-}
-
-/// A call of the peer's, on its way to a handler.
-pub(crate) struct Incoming<'a> {
-    pub(crate) id: CallId,
-    pub(crate) head: RequestHead,
-    pub(crate) arguments: Arguments<'a>,
-    /// When the call is late.
-    pub(crate) deadline: Instant,
-}
-
-/// The encoded arguments of a call.
-pub(crate) enum Arguments<'a> {
-    /// Where they were read; the buffer is used again for what is read next.
-    Read(&'a [u8]),
-    /// Put together, or kept.
-    Held(&'a mut Payload),
-}
-
-impl Arguments<'_> {
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Read(bytes) => bytes.len(),
-            Self::Held(payload) => payload.len(),
-        }
-    }
-
-    /// The arguments, once.
-    pub(crate) fn take(&mut self) -> Payload {
-        match self {
-            Self::Read(bytes) => Payload::copy_from_slice(bytes),
-            Self::Held(payload) => mem::take(payload),
-        }
-    }
-
-    /// Puts the arguments, once, in the place of those of an earlier call.
-    #[inline]
-    pub(crate) fn put_into(&mut self, place: &mut Payload) {
-        match self {
-            Self::Read(bytes) => place.copy_in(bytes),
-            Self::Held(payload) => *place = mem::take(payload),
-        }
-    }
 }
 
 /// How far a call came at once.

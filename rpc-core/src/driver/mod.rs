@@ -22,7 +22,7 @@ mod task;
 pub(crate) use datagrams::gate;
 pub(crate) use drive::Drive;
 pub(crate) use gauge::{Charge, Gauge};
-pub(crate) use incoming::{Arguments, Handler, Incoming, Session, Started, Ticket};
+pub(crate) use incoming::{Handler, Session, Started, Ticket};
 pub(crate) use link::Link;
 pub(crate) use outgoing::Outgoing;
 pub(crate) use task::has_threads;

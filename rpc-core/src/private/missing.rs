@@ -3,8 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    Answer, Block, Call, Channel, Lent, Method, Outcome, Passage, Reply, Request, Shape, Tail, TryCall,
-    Wire,
+    Answer, Block, Call, Channel, Lent, Method, Outcome, Passage, Reply, Request, Shape, Tail,
+    TryCall, Wire,
 };
 
 /// What stands in for the functions that a faulty type does not have.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) use self::body::Body;
-use self::serving::late_arrival;
+use self::serving::{Granted, late_arrival};
 use super::calls::{Call, Calls, Progress};
 use super::credit::Credit;
 use super::event::Event;
@@ -27,7 +27,7 @@ use super::taken::Taken;
 use super::transmit::Transmit;
 use crate::error::{Code, Error, Executed};
 use crate::limits::Limits;
-use crate::wire::{Cut, Decoder, Frame, Hello, MAGIC, Outcome, Payload, Reply, VERSIONS, kind};
+use crate::wire::{Cut, Decoder, Frame, Hello, MAGIC, Reply, VERSIONS, kind};
 
 /// Room for hello and a small call behind it: a client's first write.
 const FIRST_WRITE: usize = 256;
@@ -62,6 +62,7 @@ pub(crate) struct Connection {
     decoder: Decoder,
     calls: Calls,
     served: Served,
+    granted: Granted,
     outbox: Outbox,
     credit: Credit,
     keepalive: Keepalive,
@@ -138,6 +139,7 @@ impl Connection {
             decoder: Decoder::new(),
             calls: Calls::default(),
             served: Served::default(),
+            granted: Granted::new(now),
             outbox: Outbox::default(),
             credit: Credit::new(window),
             keepalive: Keepalive::new(now),
@@ -165,6 +167,18 @@ impl Connection {
             return Taken::Nothing;
         }
         self.keepalive.heard(now);
+        if let Some(call) = self.usual_request(now, input) {
+            return Taken::Request(call);
+        }
+        if let Some(taken) = self.usual_response(now, input) {
+            return taken;
+        }
+        self.handle_next(now, input)
+    }
+
+    /// Takes whatever comes next.
+    #[inline(never)]
+    fn handle_next<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Taken<'a> {
         let taken = match self.decoder.next(input) {
             Ok(Some(Cut::Whole { header, body })) => match header.kind {
                 kind::REQUEST => self.handle_request(now, header, body),
@@ -295,18 +309,6 @@ impl Connection {
         self.reply(id, reply);
     }
 
-    /// As [`answer`](Self::answer), with what the method returned where it lies.
-    #[inline]
-    pub(crate) fn answer_value(&mut self, id: CallId, outcome: Outcome, value: &[u8]) {
-        let limit = self.terms.map_or(0, |terms| terms.peer.message) as usize;
-        if self.ended.is_none() && value.len() <= limit.min(Self::REPLY_FIRST) {
-            self.served.answered();
-            self.outbox.returned(id, outcome, value, false);
-        } else {
-            self.answer(id, outcome.reply(Payload::copy_from_slice(value)));
-        }
-    }
-
     /// The handler of a call that [`Event::Request`] has just told of goes on; it will
     /// [`respond`](Self::respond). `false` if the connection has ended: it must stop.
     pub(crate) fn go_on(&mut self, id: CallId, deadline: Instant) -> bool {
@@ -322,25 +324,13 @@ impl Connection {
         }
     }
 
-    fn reply(&mut self, id: CallId, reply: Reply) {
-        if self.ended.is_none() {
-            let limit = self.terms.map_or(0, |terms| terms.peer.message);
-            if reply.payload_len() > limit as usize {
-                let error = Error::new(
-                    Code::TooLarge,
-                    format!(
-                        "the reply has {} bytes, the client accepts {limit}",
-                        reply.payload_len()
-                    ),
-                );
-                self.refuse(id, error.with_executed(Executed::Yes));
-            } else {
-                self.send_reply(id, reply);
-            }
-        }
-    }
-
     // Output.
+
+    /// Whether [`poll_event`](Self::poll_event) has anything to tell, as it seldom has.
+    #[inline]
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
 
     /// What happened.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {

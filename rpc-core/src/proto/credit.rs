@@ -50,6 +50,7 @@ impl Credit {
         allowed
     }
 
+    #[inline]
     pub(super) fn is_exhausted(&self) -> bool {
         self.send == 0
     }

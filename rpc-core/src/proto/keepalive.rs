@@ -24,6 +24,7 @@ impl Keepalive {
     }
 
     /// Any byte proves that the peer lives.
+    #[inline]
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard = now;
         self.asked = None;

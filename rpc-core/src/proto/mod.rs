@@ -26,6 +26,7 @@ mod event;
 mod fault;
 mod handshake;
 mod id;
+mod incoming;
 mod keepalive;
 mod outbox;
 mod served;
@@ -47,6 +48,7 @@ pub(crate) use event::Event;
 pub(crate) use fault::Fault;
 pub(crate) use handshake::{Opening, Terms};
 pub(crate) use id::CallId;
+pub(crate) use incoming::{Arguments, Incoming};
 pub(crate) use taken::Taken;
 pub(crate) use transmit::Transmit;
 

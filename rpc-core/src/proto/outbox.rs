@@ -96,10 +96,14 @@ impl Outbox {
     }
 
     /// Forgets the rest of a message that nobody wants any more.
+    #[inline]
     pub(super) fn forget(&mut self, id: CallId, callee: bool) {
-        if self.bulk.is_empty() {
-            return;
+        if !self.bulk.is_empty() {
+            self.forget_bulk(id, callee);
         }
+    }
+
+    fn forget_bulk(&mut self, id: CallId, callee: bool) {
         let mut freed = 0_usize;
         self.bulk.retain(|bulk| {
             let drop = bulk.id == id && bulk.callee == callee;
@@ -127,11 +131,13 @@ impl Outbox {
     }
 
     /// Bytes of replies that the peer has not taken.
+    #[inline]
     pub(super) fn replies(&self) -> usize {
         self.replies
     }
 
     /// Replies of which chunks are left.
+    #[inline]
     pub(super) fn bulk_replies(&self) -> usize {
         self.bulk_replies
     }
@@ -142,6 +148,7 @@ impl Outbox {
     }
 
     /// Bytes of small frames that have not been handed out.
+    #[inline]
     pub(super) fn frames_len(&self) -> usize {
         self.frames.len()
     }

@@ -88,6 +88,7 @@ pub(super) enum Stopped {
 
 impl Served {
     /// Whether `id` may begin a call; from here on it counts as seen.
+    #[inline]
     pub(super) fn admit(&mut self, id: CallId) -> bool {
         let fresh = id.0 > self.last;
         if fresh {
@@ -98,11 +99,13 @@ impl Served {
 
     /// A request is handed to its handler, which either answers at once and needs no place in the
     /// table, or [goes on](Self::go_on).
+    #[inline]
     pub(super) fn start(&mut self) {
         self.starting = self.starting.saturating_add(1);
     }
 
     /// A handler that was started answered at once.
+    #[inline]
     pub(super) fn answered(&mut self) {
         self.starting = self.starting.saturating_sub(1);
     }
@@ -212,6 +215,7 @@ impl Served {
     }
 
     /// Whether requests wait until the peer reads its replies.
+    #[inline]
     pub(super) fn is_holding(&self) -> bool {
         !self.held.is_empty()
     }
@@ -289,6 +293,7 @@ impl Served {
         self.assembling
     }
 
+    #[inline]
     pub(super) fn last(&self) -> u64 {
         self.last
     }
@@ -305,6 +310,7 @@ impl Served {
         self.table.is_empty() && self.table.capacity() > 0
     }
 
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.table.len().saturating_add(self.starting)
     }

@@ -1,9 +1,7 @@
 //! What was taken off the front of the input.
 
-use std::time::Instant;
-
-use super::id::CallId;
-use crate::wire::{Outcome, RequestHead};
+use super::Incoming;
+use crate::wire::Outcome;
 
 /// What [`Connection::handle_input`](super::Connection::handle_input) took off the front. The two that nearly all frames lead to are
 /// handed out at once, with their payloads where they were read; the rest is told by events.
@@ -14,12 +12,7 @@ pub(crate) enum Taken<'a> {
     /// A frame, and maybe events.
     Frame,
     /// As [`Event::Request`](super::Event::Request), before all events.
-    Request {
-        id: CallId,
-        head: RequestHead,
-        deadline: Instant,
-        payload: &'a [u8],
-    },
+    Request(Incoming<'a>),
     /// As [`Event::Response`](super::Event::Response), before all events.
     Reply {
         token: usize,

@@ -1,37 +1,38 @@
 //! Runs the calls of one connection: each under its context, until it returns, panics or is to stop.
 //!
-//! A call is polled once where it is, in a seat that is used again for the next. Most are done then.
-//! One that has to wait goes on in a task of its own, seat and all.
+//! A call is polled once where it is, in a runner that is used again for the next. Most are done then.
+//! One that has to wait goes on in a task of its own, runner and all.
 //!
 //! A panic ends the call alone, wherever it comes from: the method, its stub, a destructor. Two ends
 //! are Rust's own and cannot be fenced: a destructor that panics while another panic unwinds, and any
 //! panic of a program built with `panic = "abort"`, end the process.
 
-use std::any::Any;
+mod runner;
+
 use std::future::poll_fn;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context as TaskContext, Poll};
+use std::task::Context as TaskContext;
 use std::time::{Duration, Instant};
 
+pub(super) use self::runner::Runner;
 use super::router::Router;
 use super::routes::Route;
 use crate::cancellation::Cancellation;
 use crate::context::Context;
-use crate::driver::{Charge, Incoming, Link, Session, Started, Ticket, has_threads, now};
+use crate::driver::{Charge, Link, Session, Started, Ticket, has_threads, now};
 use crate::error::{Code, Error, Executed};
-use crate::proto::Terms;
+use crate::proto::{Incoming, Terms};
 use crate::race::{Either, race};
-use crate::service::{BoxSlot, Exchange, Method};
+use crate::service::Method;
 use crate::wire::Reply;
 
 /// Runs the calls of one connection.
 ///
-/// A call that is done when it was polled once leaves nothing behind but its answer, in the seat that
+/// A call that is done when it was polled once leaves nothing behind but its answer, in the runner that
 /// the next call takes; so it is neither counted nor looked up again. Only one that waits takes its
-/// seat, its place among the server's calls and its context with it.
+/// runner, its place among the server's calls and its context with it.
 pub(super) struct Dispatch {
     router: Arc<Router>,
     /// The connection that the calls come over.
@@ -47,16 +48,16 @@ pub(super) struct Dispatch {
     pace: Pace,
 }
 
-/// A seat at the service that was called last, and a place among the server's calls.
+/// A runner at the service that was called last, and a place among the server's calls.
 struct Kept {
     service: usize,
-    seat: Seat,
+    runner: Runner,
     permit: Permit,
 }
 
 /// How far a call came.
 enum Ran {
-    /// It is done, and its answer is in the seat.
+    /// It is done, and its answer is in the runner.
     Done,
     GoesOn(Cancellation),
 }
@@ -110,18 +111,18 @@ impl Dispatch {
         {
             prepare(router, route, kept).map_err(overload)?;
         }
-        let Some(Kept { seat, .. }) = kept else {
+        let Some(Kept { runner, .. }) = kept else {
             return Err(overload(panicked()));
         };
         let held = call.arguments.len();
         router
-            .fill(&mut seat.call, route, &mut call.arguments, terms)
+            .fill(&mut runner.call, route, &mut call.arguments, terms)
             .map_err(overload)?;
         let metadata = mem::take(&mut call.head.metadata);
         Context::renew(context, caller, call.deadline, metadata);
         if !(*has_threads && route.is_slow.load(Ordering::Relaxed)) {
             let began = pace.begin(now);
-            let polled = seat.poll(route.method, context, cx);
+            let polled = runner.poll(route.method, context, cx);
             if pace.end(began) {
                 route.is_slow.store(true, Ordering::Relaxed);
             }
@@ -139,7 +140,7 @@ impl Dispatch {
             router: Arc::clone(router),
             service: kept.service,
             method: route.method,
-            seat: kept.seat,
+            runner: kept.runner,
             context: Some(context),
             deadline: call.deadline,
             permit: kept.permit.with(router.gauge.charge(held)),
@@ -152,13 +153,15 @@ impl Dispatch {
     /// What has become of a call that is done.
     #[inline]
     fn answer(&mut self) -> Started<'_> {
-        let call = self.kept.as_mut().and_then(|kept| kept.seat.call.as_mut());
-        let Some(call) = call else {
+        let Some(Kept { runner, .. }) = &mut self.kept else {
             return Started::Answered(panicked().into());
         };
-        let Exchange { request, answer } = &mut **call;
-        request.payload.clear();
-        match answer.settle() {
+        runner.release();
+        let Some(call) = &mut runner.call else {
+            // What panicked took it along.
+            return Started::Answered(panicked().into());
+        };
+        match call.answer.settle() {
             Ok((outcome, value)) => Started::Returned(outcome, value),
             Err(reply) => Started::Answered(reply),
         }
@@ -175,12 +178,15 @@ enum Refusal {
 /// Changes what is kept for what calls of `route` need.
 #[cold]
 fn prepare(router: &Router, route: &Route, kept: &mut Option<Kept>) -> Result<(), Error> {
-    if let Some(Kept { service, seat, .. }) = kept.take() {
-        router.keep(service, seat);
+    if let Some(Kept {
+        service, runner, ..
+    }) = kept.take()
+    {
+        router.keep(service, runner);
     }
     *kept = Some(Kept {
         permit: router.permit()?,
-        seat: router.seat(route.service).ok_or_else(panicked)?,
+        runner: router.runner(route.service).ok_or_else(panicked)?,
         service: route.service,
     });
     Ok(())
@@ -210,7 +216,7 @@ impl Session for Dispatch {
 
     fn rest(&mut self) {
         if let Some(kept) = self.kept.take() {
-            self.router.keep(kept.service, kept.seat);
+            self.router.keep(kept.service, kept.runner);
         }
         self.pace.rest();
     }
@@ -291,69 +297,12 @@ impl Pace {
     }
 }
 
-/// A slot, and what a call takes with it into the slot. The panics of a call stay its own.
-pub(super) struct Seat {
-    slot: BoxSlot,
-    /// A call that is to be run, or was; none while it is in the slot.
-    call: Option<Box<Exchange>>,
-}
-
-impl Seat {
-    pub(super) fn new(slot: BoxSlot) -> Self {
-        Self { slot, call: None }
-    }
-
-    /// Runs the call as far as it goes. When it is ready its answer is there.
-    #[inline]
-    fn poll(
-        &mut self,
-        method: &'static Method,
-        context: &mut Option<Context>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<()> {
-        let Self { slot, call } = self;
-        let poll = || match call.take() {
-            Some(call) => slot.as_mut().run(call, cx),
-            None => slot.as_mut().poll(cx),
-        };
-        match catch_unwind(AssertUnwindSafe(|| Context::enter(context, poll))) {
-            Ok(polled) => polled.map(|done| *call = Some(done)),
-            Err(payload) => {
-                report(method, payload);
-                self.empty(method, context);
-                Poll::Ready(())
-            }
-        }
-    }
-
-    /// Drops what is left of the call; `false` if that panicked. Its destructors may ask for the
-    /// context, too.
-    fn empty(&mut self, method: &'static Method, context: &mut Option<Context>) -> bool {
-        let empty = || self.slot.as_mut().empty();
-        match catch_unwind(AssertUnwindSafe(|| Context::enter(context, empty))) {
-            Ok(()) => true,
-            Err(payload) => {
-                report(method, payload);
-                false
-            }
-        }
-    }
-
-    /// The reply of a call that is ready. One that panicked left nothing.
-    fn reply(&mut self) -> Reply {
-        match &mut self.call {
-            Some(call) => call.answer.take(),
-            None => panicked().into(),
-        }
-    }
-}
-
 /// A call that goes on in a task of its own.
 struct Task {
     router: Arc<Router>,
     service: usize,
     method: &'static Method,
-    seat: Seat,
+    runner: Runner,
     context: Option<Context>,
     deadline: Instant,
     permit: Permit,
@@ -368,7 +317,7 @@ impl Task {
             router,
             service,
             method,
-            mut seat,
+            mut runner,
             mut context,
             deadline,
             permit,
@@ -378,12 +327,12 @@ impl Task {
         let Some(cancellation) = cancellation else {
             return;
         };
-        let polled = poll_fn(|cx| seat.poll(method, &mut context, cx));
+        let polled = poll_fn(|cx| runner.poll(method, &mut context, cx));
         let reply = match race(cancellation.cancelled(), polled).await {
             Either::First(()) => None,
-            Either::Second(()) => Some(seat.reply()),
+            Either::Second(()) => Some(runner.reply()),
         };
-        let intact = seat.empty(method, &mut context);
+        let intact = runner.empty(method, &mut context);
         let reply = match reply {
             // A call that this one made has the same deadline, and its failure may have come here
             // before our own clock: what a handler makes of that is not what went wrong.
@@ -394,7 +343,8 @@ impl Task {
             None => Error::new(Code::Cancelled, "the call was cancelled").into(),
         };
         if intact {
-            router.keep(service, seat);
+            runner.release();
+            router.keep(service, runner);
         }
         drop(context);
         drop(permit);
@@ -405,23 +355,6 @@ impl Task {
 impl From<Error> for Reply {
     fn from(error: Error) -> Self {
         Self::Failure(error)
-    }
-}
-
-fn report(method: &'static Method, payload: Box<dyn Any + Send>) {
-    // The text goes to the log of this process only; the panic hook has printed it already.
-    let text = payload
-        .downcast_ref::<&'static str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a value that is not text");
-    #[cfg(feature = "tracing")]
-    tracing::error!(?method, panic = text, "a handler panicked");
-    #[cfg(not(feature = "tracing"))]
-    let _ = (method, text);
-    // A payload of the user's own type may panic once more when it is dropped.
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        mem::forget(again);
     }
 }
 

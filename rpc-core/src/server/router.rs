@@ -4,17 +4,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::dispatch::{Dispatch, Permit, Seat};
+use super::dispatch::{Dispatch, Permit, Runner};
 use super::routes::{Route, Routes};
 use crate::codec::{Budget, CodecId};
-use crate::driver::{Arguments, Gauge, Handler, Link, Session};
+use crate::driver::{Gauge, Handler, Link, Session};
 use crate::error::{Code, Error};
 #[cfg(all(target_os = "linux", feature = "patterns"))]
 use crate::fnv::Fnv;
 use crate::limits::Limits;
-use crate::proto::Terms;
 #[cfg(feature = "udp")]
 use crate::proto::datagram::Memory;
+use crate::proto::{Arguments, Terms};
 use crate::service::{self, Descriptor, Exchange, Request, Service};
 use crate::wire::RequestHead;
 
@@ -36,7 +36,7 @@ pub(crate) struct Router {
 struct Offered {
     service: Arc<dyn Service>,
     /// Seats that no call is in.
-    seats: Mutex<Vec<Seat>>,
+    runners: Mutex<Vec<Runner>>,
 }
 
 /// What a shed call is told to wait: long enough for a queue of short calls to drain.
@@ -78,7 +78,7 @@ impl Router {
                 .into_iter()
                 .map(|service| Offered {
                     service,
-                    seats: Mutex::default(),
+                    runners: Mutex::default(),
                 })
                 .collect(),
             routes,
@@ -207,13 +207,13 @@ impl Router {
         Ok(())
     }
 
-    /// A seat for calls of the service of this number, used before or new.
-    pub(super) fn seat(&self, service: usize) -> Option<Seat> {
+    /// A runner for calls of the service of this number, used before or new.
+    pub(super) fn runner(&self, service: usize) -> Option<Runner> {
         let offered = self.services.get(service)?;
-        let used = lock(&offered.seats).pop();
+        let used = lock(&offered.runners).pop();
         let new = || {
             let slot = offered.service.slot();
-            Seat::new(slot.unwrap_or_else(|| {
+            Runner::new(slot.unwrap_or_else(|| {
                 let call = |service: Arc<dyn Service>, mut call: Box<Exchange>| {
                     let reply = service.call(call.take_request());
                     async move {
@@ -227,14 +227,14 @@ impl Router {
         used.or_else(|| Some(new()))
     }
 
-    /// Keeps an empty seat for the next call.
-    pub(super) fn keep(&self, service: usize, seat: Seat) {
+    /// Keeps an empty runner for the next call.
+    pub(super) fn keep(&self, service: usize, runner: Runner) {
         /// As many as connections are likely to be busy at one time.
-        const SEATS_MAX: usize = 256;
+        const RUNNERS_MAX: usize = 256;
         if let Some(offered) = self.services.get(service) {
-            let mut seats = lock(&offered.seats);
-            if seats.len() < SEATS_MAX {
-                seats.push(seat);
+            let mut runners = lock(&offered.runners);
+            if runners.len() < RUNNERS_MAX {
+                runners.push(runner);
             }
         }
     }

@@ -34,6 +34,12 @@ pub(crate) enum Cut<'a> {
     },
 }
 
+/// A frame that bears no flag.
+pub(crate) struct Plain<'a> {
+    pub(crate) id: u64,
+    pub(crate) body: &'a [u8],
+}
+
 /// A chunk of whose body something is still to come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unfinished {
@@ -107,7 +113,22 @@ impl Decoder {
         Ok(Some(Cut::Whole { header, body }))
     }
 
+    /// The frame at the front of `input`, if it is whole, of this kind and [plain](Header::parse_plain),
+    /// and what comes behind it. Nothing is taken, and what is not found here may be there all the same,
+    /// for [`next`](Self::next) to look at.
+    #[inline]
+    pub(crate) fn peek<'a>(&self, kind: u8, input: &'a [u8]) -> Option<(Plain<'a>, &'a [u8])> {
+        let (header, behind) = input.split_first_chunk()?;
+        let (length, id) = Header::parse_plain(header, kind)?;
+        if length > self.body_max || self.chunk.is_some() || !self.magic_seen {
+            return None;
+        }
+        let (body, behind) = behind.split_at_checked(length)?;
+        Some((Plain { id, body }, behind))
+    }
+
     /// The chunk whose body is to come next, as far as it has not arrived.
+    #[inline]
     pub(crate) fn unfinished(&self) -> Option<Unfinished> {
         let Chunk { header, left } = self.chunk?;
         Some(Unfinished {
@@ -241,6 +262,53 @@ mod tests {
         assert_eq!(decoder.next(&mut early), Ok(None));
         assert_eq!(decoder.next(&mut late), Ok(piece(&b"c"[..], false)));
         assert!(late.is_empty());
+    }
+
+    #[test]
+    fn a_peek_sees_a_plain_frame_and_nothing_else() {
+        let bytes = |kind, flags| {
+            let header = Header {
+                length: 3,
+                kind,
+                flags,
+                id: 7,
+            };
+            [&header.to_bytes()[..], b"abcdef"].concat()
+        };
+        let plain = bytes(kind::REQUEST, 0);
+        let mut decoder = Decoder::new();
+        let seen = |decoder: &Decoder, bytes: &[u8]| {
+            let (frame, behind) = decoder.peek(kind::REQUEST, bytes)?;
+            assert_eq!(
+                (frame.id, frame.body, behind),
+                (7, &b"abc"[..], &b"def"[..])
+            );
+            Some(())
+        };
+        assert!(seen(&decoder, &plain).is_none(), "before the magic");
+        assert_eq!(decoder.next(&mut &MAGIC[..]), Ok(None));
+        assert!(seen(&decoder, &plain).is_some());
+        let other = [bytes(kind::RESPONSE, 0), bytes(kind::REQUEST, flag::MORE)];
+        let mut reserved = plain.clone();
+        reserved[7] = 1;
+        let mut long = plain.clone();
+        long[3] = 1;
+        for bytes in other.iter().chain([&reserved, &long]) {
+            assert!(seen(&decoder, bytes).is_none(), "{bytes:?}");
+        }
+        for length in 0..Header::LEN + 3 {
+            assert!(seen(&decoder, &plain[..length]).is_none(), "{length}");
+        }
+        assert_eq!(
+            decoder.next(&mut &bytes(kind::CHUNK, 0)[..17]).unwrap(),
+            Some(Cut::Piece {
+                id: 7,
+                bytes: b"a",
+                more: true,
+                callee: false,
+            })
+        );
+        assert!(seen(&decoder, &plain).is_none(), "within a chunk");
     }
 
     #[test]

@@ -218,21 +218,30 @@ impl RequestHead {
     /// Reads it off the front of a body.
     #[inline]
     pub(crate) fn parse(body: &mut Reader<'_>, has_metadata: bool) -> Result<Self, Malformed> {
-        let Some(&fixed) = body.chunk::<{ Self::FIXED }>() else {
+        let Some(fixed) = body.chunk() else {
             return Err(Self::cut_off(body));
         };
-        let [m0, m1, m2, m3, m4, m5, m6, m7, rest @ ..] = fixed;
-        let [f0, f1, f2, f3, f4, f5, f6, f7, timeout @ ..] = rest;
         let metadata = match has_metadata {
             true => Metadata::parse(body)?,
             false => Metadata::default(),
         };
         Ok(Self {
+            metadata,
+            ..Self::plain(fixed)
+        })
+    }
+
+    /// That of a request without metadata.
+    #[inline]
+    pub(crate) fn plain(fixed: &[u8; Self::FIXED]) -> Self {
+        let [m0, m1, m2, m3, m4, m5, m6, m7, rest @ ..] = *fixed;
+        let [f0, f1, f2, f3, f4, f5, f6, f7, timeout @ ..] = rest;
+        Self {
             method: u64::from_le_bytes([m0, m1, m2, m3, m4, m5, m6, m7]),
             fingerprint: u64::from_le_bytes([f0, f1, f2, f3, f4, f5, f6, f7]),
             timeout_ms: u32::from_le_bytes(timeout),
-            metadata,
-        })
+            metadata: Metadata::default(),
+        }
     }
 
     /// Which field is missing.

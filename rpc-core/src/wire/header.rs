@@ -63,6 +63,18 @@ impl Header {
         })
     }
 
+    /// Reads a header that says nothing but a length and a call, the parts that differ from one small
+    /// frame of a kind to the next; `None` if it says more, or another kind.
+    #[inline]
+    pub(crate) fn parse_plain(bytes: &[u8; Self::LEN], kind: u8) -> Option<(usize, u64)> {
+        let [l0, l1, l2, l3, rest @ ..] = *bytes;
+        let [k0, k1, k2, k3, id @ ..] = rest;
+        // The kind, the flags and the reserved field at once.
+        let is_plain = u32::from_le_bytes([k0, k1, k2, k3]) == u32::from(kind);
+        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        is_plain.then_some((length, u64::from_le_bytes(id)))
+    }
+
     /// Whether a frame of this kind may bear these flags and this call.
     #[inline]
     pub(crate) fn check(self) -> Result<(), Malformed> {

@@ -210,10 +210,8 @@ fn arm(method: &Method<'_>, context: &Context<'_>) -> TokenStream {
     let conditions = attr::conditions(&method.original.attrs);
     let (contract, ident, id) = (service.ident(), method.ident(), names::id(method.ident()));
     let implementation = names::implementation();
-    let [local, request, answer, output, decoded, reply] = [
-        "service", "request", "answer", "output", "decoded", "reply",
-    ]
-    .map(names::local);
+    let [local, request, answer, output, decoded, reply] =
+        ["service", "request", "answer", "output", "decoded", "reply"].map(names::local);
     let locals: Vec<_> = (0..method.arguments.len())
         .map(|at| names::local(&format_ident!("a{at}").to_string()))
         .collect();

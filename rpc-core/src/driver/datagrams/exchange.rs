@@ -9,11 +9,11 @@ use std::time::Instant;
 
 use super::DatagramDriver;
 use crate::driver::desk::Post;
-use crate::driver::incoming::{Arguments, Incoming, Started};
+use crate::driver::incoming::Started;
 use crate::driver::link::Link;
 use crate::driver::scratch::Scratch;
 use crate::error::{Code, Error};
-use crate::proto::{Event, Fault};
+use crate::proto::{Arguments, Event, Fault, Incoming};
 use crate::wire::{Payload, Reply};
 
 impl DatagramDriver {

@@ -29,6 +29,9 @@ impl Driver {
         scratch: &mut Scratch,
     ) -> Option<bool> {
         let mut moved = None;
+        if !self.proto.awaits_body() {
+            return None;
+        }
         for _ in 0..Self::BODIES {
             if self.phase != Phase::Open || !self.inbound.is_empty() {
                 break;

@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use super::{Driver, Phase};
 use crate::driver::desk::Post;
-use crate::driver::incoming::{Arguments, Incoming, Started};
+use crate::driver::incoming::Started;
 use crate::driver::link::Link;
 use crate::driver::scratch::Scratch;
 use crate::error::{Code, Error};
-use crate::proto::{Event, Fault};
+use crate::proto::{Arguments, Event, Fault, Incoming};
 use crate::wire::Reply;
 
 impl Driver {
@@ -60,9 +60,15 @@ impl Driver {
         scratch.posts = posts;
     }
 
-    /// Does what the protocol tells of.
+    /// Does what the protocol tells of, which is mostly nothing.
     #[inline]
     pub(super) fn hand_out(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) {
+        if self.proto.has_events() {
+            self.hand_out_all(now, cx, scratch);
+        }
+    }
+
+    fn hand_out_all(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) {
         while let Some(event) = self.proto.poll_event() {
             match event {
                 Event::Response { token, reply } => self.conclude(token, reply, scratch),

@@ -8,7 +8,6 @@ use std::time::Instant;
 use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::{Driver, Phase, lost};
-use crate::driver::incoming::{Arguments, Incoming};
 use crate::driver::scratch::Scratch;
 use crate::proto::Taken;
 use crate::wire::Payload;
@@ -91,20 +90,7 @@ impl Driver {
             match self.proto.handle_input(now, input) {
                 Taken::Nothing => break,
                 Taken::Frame => {}
-                Taken::Request {
-                    id,
-                    head,
-                    deadline,
-                    payload,
-                } => {
-                    let mut call = Incoming {
-                        id,
-                        head,
-                        arguments: Arguments::Read(payload),
-                        deadline,
-                    };
-                    self.start(&mut call, now, cx);
-                }
+                Taken::Request(mut call) => self.start(&mut call, now, cx),
                 Taken::Reply {
                     token,
                     outcome,

@@ -16,6 +16,12 @@ pub(crate) struct Body {
 }
 
 impl Connection {
+    /// Whether the next bytes are those of a chunk, so that it is worth asking where they belong.
+    #[inline]
+    pub(crate) fn awaits_body(&self) -> bool {
+        self.decoder.unfinished().is_some()
+    }
+
     /// The buffer of the message that the next bytes belong to, so that they need not be copied
     /// there; `None` where they must go to [`handle_input`](Self::handle_input), which is always
     /// right too. What was taken comes back by [`handle_body`](Self::handle_body) before anything

@@ -14,7 +14,7 @@ use crate::proto::id::CallId;
 use crate::proto::taken::Taken;
 use crate::split::Split;
 use crate::wire::{
-    BODY_MAX, Frame, HEADER_LEN, Header, Outcome, PREAMBLE_MAX, Reply, RequestHead, flag,
+    BODY_MAX, Frame, HEADER_LEN, Header, Outcome, PREAMBLE_MAX, Reply, RequestHead, flag, kind,
 };
 
 /// The most calls that may travel with hello. They are run before the server knows that it can be
@@ -22,8 +22,42 @@ use crate::wire::{
 const EARLY_CALLS_MAX: usize = 16;
 
 impl Connection {
-    /// The first frame of a reply, and nearly always the last.
+    /// The reply at the front of `input`, if it is whole and says what its method returned, as nearly all
+    /// do. What is left for [`handle_response`](Self::handle_response), which knows all the rules, may
+    /// be just as good.
     #[inline]
+    pub(super) fn usual_response<'a>(
+        &mut self,
+        now: Instant,
+        input: &mut &'a [u8],
+    ) -> Option<Taken<'a>> {
+        let (frame, behind) = self.decoder.peek(kind::RESPONSE, input)?;
+        let (&byte, payload) = frame.body.split_first()?;
+        let outcome = Outcome::parse(byte)?;
+        if frame.id == 0 || self.handshaken().is_err() {
+            return None;
+        }
+        *input = behind;
+        let (id, bounds) = (CallId(frame.id), Bounds::new(&self.limits));
+        match self.calls.response(id, outcome, payload, false, bounds) {
+            calls::Arrival::Whole { token } => {
+                self.call_is_over(now, id);
+                Some(Taken::Reply {
+                    token,
+                    outcome,
+                    payload,
+                })
+            }
+            arrival => {
+                if let Err(fault) = self.handle_reply(now, id, arrival) {
+                    self.close(fault);
+                }
+                Some(Taken::Frame)
+            }
+        }
+    }
+
+    /// The first frame of a reply.
     pub(super) fn handle_response<'a>(
         &mut self,
         now: Instant,
@@ -44,10 +78,7 @@ impl Connection {
         let bounds = Bounds::new(&self.limits);
         match self.calls.response(id, outcome, payload, more, bounds) {
             calls::Arrival::Whole { token } => {
-                self.outbox.forget(id, false);
-                if self.calls.queued() > 0 {
-                    self.send_calls(now);
-                }
+                self.call_is_over(now, id);
                 Ok(Taken::Reply {
                     token,
                     outcome,
@@ -55,6 +86,15 @@ impl Connection {
                 })
             }
             arrival => self.handle_reply(now, id, arrival).map(|()| Taken::Frame),
+        }
+    }
+
+    /// All of the reply is here: what is left of the request need not leave, and the next has a place.
+    #[inline]
+    fn call_is_over(&mut self, now: Instant, id: CallId) {
+        self.outbox.forget(id, false);
+        if self.calls.queued() > 0 {
+            self.send_calls(now);
         }
     }
 

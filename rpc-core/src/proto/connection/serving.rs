@@ -3,17 +3,90 @@
 use std::time::{Duration, Instant};
 
 use super::Connection;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Executed};
 use crate::proto::assembly::Bounds;
 use crate::proto::event::Event;
 use crate::proto::fault::Fault;
 use crate::proto::id::CallId;
+use crate::proto::incoming::{Arguments, Incoming};
 use crate::proto::later;
 use crate::proto::served::{self, Complete, Stopped};
 use crate::proto::taken::Taken;
-use crate::wire::{BODY_MAX, Frame, Header, Payload, Reader, Reply, RequestHead, flag};
+use crate::wire::{
+    BODY_MAX, Frame, Header, Outcome, Payload, Reader, Reply, RequestHead, flag, kind,
+};
+
+/// The deadline of the request that came last: requests that arrive together are mostly allowed the
+/// same time, and to add it up costs as much as to look at the rest of a frame.
+#[derive(Debug)]
+pub(super) struct Granted {
+    arrived: Instant,
+    timeout_ms: u32,
+    deadline: Instant,
+}
+
+impl Granted {
+    /// As if a call had come that was late already.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            arrived: now,
+            timeout_ms: 0,
+            deadline: now,
+        }
+    }
+
+    /// When a call is late that arrived `now` with so much time left, and is granted at most `max`.
+    #[inline]
+    fn deadline(&mut self, now: Instant, timeout_ms: u32, max: Duration) -> Instant {
+        if self.timeout_ms != timeout_ms || self.arrived != now {
+            let allowed = Duration::from_millis(timeout_ms.into()).min(max);
+            *self = Self {
+                arrived: now,
+                timeout_ms,
+                deadline: later(now, allowed),
+            };
+        }
+        self.deadline
+    }
+}
 
 impl Connection {
+    /// The request at the front of `input`, if all that there is to say about it is that it may run: it
+    /// is whole, in order and in time, bears no flag, and there is a place for it. So nearly all are, and
+    /// to see that takes a few comparisons. What is left for [`handle_request`](Self::handle_request),
+    /// which knows all the rules, may be just as good.
+    #[inline]
+    pub(super) fn usual_request<'a>(
+        &mut self,
+        now: Instant,
+        input: &mut &'a [u8],
+    ) -> Option<Incoming<'a>> {
+        let (frame, behind) = self.decoder.peek(kind::REQUEST, input)?;
+        let (head, arguments) = frame.body.split_first_chunk()?;
+        let head = RequestHead::plain(head);
+        let may_run = frame.id > self.served.last()
+            && head.timeout_ms > 0
+            && arguments.len() <= self.limits.message
+            && self.handshaken().is_ok()
+            && self.leaving.is_none()
+            && self.has_place()
+            && !self.is_congested();
+        if !may_run {
+            return None;
+        }
+        *input = behind;
+        let id = CallId(frame.id);
+        self.served.admit(id);
+        self.served.start();
+        Some(Incoming {
+            id,
+            deadline: self.deadline(now, &head),
+            head,
+            arguments: Arguments::Read(arguments),
+        })
+    }
+
+    /// The first frame of a request.
     pub(super) fn handle_request<'a>(
         &mut self,
         now: Instant,
@@ -26,8 +99,6 @@ impl Connection {
         let mut body = Reader::new(header.kind, body);
         let head = RequestHead::parse(&mut body, flags & flag::METADATA != 0)?;
         let payload = body.rest();
-        let more = flags & flag::MORE != 0;
-        let stream = flags & flag::STREAM != 0;
         let id = CallId(id);
         if !self.served.admit(id) {
             return Err(Fault::Violation(
@@ -38,18 +109,13 @@ impl Connection {
             // The go-away that is on its way tells the peer that this call does not run.
             return Ok(Taken::Frame);
         }
-        let allowed = Duration::from_millis(head.timeout_ms.into()).min(self.limits.deadline_max);
-        let deadline = later(now, allowed);
-        // A reply that waits for credit keeps its call's place, so that a peer which reads in
-        // trickles cannot pile up more replies than it may have calls.
-        let running = self.served.len().saturating_add(self.outbox.bulk_replies());
-        let running = u32::try_from(running).unwrap_or(u32::MAX);
-        let refusal = if running >= self.limits.calls {
+        let refusal = if !self.has_place() {
+            let running = self.running();
             let text = format!("{running} calls are in flight on this connection, the limit");
             Some(Error::new(Code::Overloaded, text))
         } else if head.timeout_ms == 0 {
             Some(late_arrival())
-        } else if stream {
+        } else if flags & flag::STREAM != 0 {
             let text = "this version does not serve streams";
             Some(Error::new(Code::Unimplemented, text))
         } else if payload.len() > self.limits.message {
@@ -57,6 +123,7 @@ impl Connection {
         } else {
             None
         };
+        let deadline = self.deadline(now, &head);
         if let Some(error) = refusal {
             if self.outbox.refusals() > self.limits.out_queue {
                 return Err(Fault::Violation(
@@ -64,7 +131,7 @@ impl Connection {
                 ));
             }
             self.refuse(id, error);
-        } else if more {
+        } else if flags & flag::MORE != 0 {
             let bounds = Bounds::new(&self.limits);
             if let served::Arrival::Crowded = self.served.begin(id, deadline, head, payload, bounds)
             {
@@ -75,14 +142,34 @@ impl Connection {
             self.served.hold(id, deadline, head, payload);
         } else {
             self.served.start();
-            return Ok(Taken::Request {
+            return Ok(Taken::Request(Incoming {
                 id,
-                head,
                 deadline,
-                payload,
-            });
+                head,
+                arguments: Arguments::Read(payload),
+            }));
         }
         Ok(Taken::Frame)
+    }
+
+    #[inline]
+    fn deadline(&mut self, now: Instant, head: &RequestHead) -> Instant {
+        let max = self.limits.deadline_max;
+        self.granted.deadline(now, head.timeout_ms, max)
+    }
+
+    /// Whether the peer may have one more call in flight. A reply that waits for credit keeps its
+    /// call's place, so that a peer which reads in trickles cannot pile up more replies than it may
+    /// have calls.
+    #[inline]
+    fn has_place(&self) -> bool {
+        self.running() < self.limits.calls as usize
+    }
+
+    #[inline]
+    fn running(&self) -> usize {
+        let replies = self.outbox.bulk_replies();
+        self.served.len().saturating_add(replies)
     }
 
     pub(super) fn handle_request_chunk(
@@ -136,12 +223,21 @@ impl Connection {
     /// Whether the peer takes its replies so slowly that it must not cause more of them. A peer that
     /// still grants credit does take them, however large the replies that wait: they do not hold up
     /// small ones.
+    #[inline]
     pub(super) fn is_congested(&self) -> bool {
         self.outbox.frames_len() > self.limits.out_queue
             || (self.outbox.replies() > self.limits.out_queue && self.credit.is_exhausted())
     }
 
+    #[inline]
     pub(super) fn release_held(&mut self) {
+        if self.served.is_holding() {
+            self.release_all();
+        }
+    }
+
+    #[cold]
+    fn release_all(&mut self) {
         while self.served.is_holding() && !self.is_congested() {
             let Some(Complete {
                 id,
@@ -178,6 +274,36 @@ impl Connection {
             reply: Reply::Failure(error),
             more: false,
         });
+    }
+
+    /// As [`answer`](Self::answer), with what the method returned where it lies.
+    #[inline]
+    pub(crate) fn answer_value(&mut self, id: CallId, outcome: Outcome, value: &[u8]) {
+        let limit = self.terms.map_or(0, |terms| terms.peer.message) as usize;
+        if self.ended.is_none() && value.len() <= limit.min(Self::REPLY_FIRST) {
+            self.served.answered();
+            self.outbox.returned(id, outcome, value, false);
+        } else {
+            self.answer(id, outcome.reply(Payload::copy_from_slice(value)));
+        }
+    }
+
+    pub(super) fn reply(&mut self, id: CallId, reply: Reply) {
+        if self.ended.is_none() {
+            let limit = self.terms.map_or(0, |terms| terms.peer.message);
+            if reply.payload_len() > limit as usize {
+                let error = Error::new(
+                    Code::TooLarge,
+                    format!(
+                        "the reply has {} bytes, the client accepts {limit}",
+                        reply.payload_len()
+                    ),
+                );
+                self.refuse(id, error.with_executed(Executed::Yes));
+            } else {
+                self.send_reply(id, reply);
+            }
+        }
     }
 
     /// The most bytes of a value in the first frame of a reply, where one byte says what kind of

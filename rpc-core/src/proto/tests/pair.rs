@@ -394,14 +394,9 @@ impl Side {
                 Taken::Nothing if is_stuck && behind.is_empty() => break,
                 Taken::Nothing => {}
                 Taken::Frame => {}
-                Taken::Request {
-                    id,
-                    head,
-                    deadline,
-                    payload,
-                } => {
-                    let payload = Payload::copy_from_slice(payload);
-                    self.start(id, head, deadline, payload);
+                Taken::Request(mut call) => {
+                    let payload = call.arguments.take();
+                    self.start(call.id, call.head, call.deadline, payload);
                 }
                 Taken::Reply {
                     token,

@@ -11,12 +11,12 @@ use std::time::Instant;
 use super::trunk::CODEC;
 use crate::cancellation::Cancellation;
 use crate::codec::{Budget, CodecId};
-use crate::driver::{Gauge, Handler, Incoming, Link, Session, Started, Ticket};
+use crate::driver::{Gauge, Handler, Link, Session, Started, Ticket};
 use crate::error::{Code, Error, Executed};
 use crate::limits::Limits;
 #[cfg(feature = "udp")]
 use crate::proto::datagram::Memory;
-use crate::proto::{Call, Terms};
+use crate::proto::{Call, Incoming, Terms};
 use crate::race::{Either, race};
 use crate::server::Router;
 use crate::server::dispatch::Dispatch;

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 use std::time::Instant;
 
-use crate::driver::{Gauge, Handler, Incoming, Link, Session, Started};
+use crate::driver::{Gauge, Handler, Link, Session, Started};
 use crate::error::{Code, Error, Executed};
-use crate::proto::Terms;
 #[cfg(feature = "udp")]
 use crate::proto::datagram::Memory;
+use crate::proto::{Incoming, Terms};
 use crate::server::Router;
 use crate::server::connections::Membership;
 use crate::server::dispatch::Dispatch;
