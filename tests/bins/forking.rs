@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! test-forking [--listen ADDRESS].. [--ballast MIB] [--spare N] [--memory MIB] [--cpu SECONDS]
+//!              [--workers N]
 //! test-forking role
 //! ```
 //!
 //! The main process says `listening ADDRESS` for each address and `ready` at last, and drains on
-//! SIGTERM; `--ballast` makes it so large. `role` says whether this process is a subserver.
+//! SIGTERM; `--ballast` makes it so large. A subserver has one worker thread or so many, and with 0 of
+//! them a runtime on its one thread. `role` says whether this process is a subserver.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
@@ -25,11 +27,20 @@ fn main() -> ExitCode {
         println!("{}", if is_subserver { "subserver" } else { "main" });
         return ExitCode::SUCCESS;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(if is_subserver { 1 } else { 2 })
-        .enable_all()
-        .build();
+    let workers = arguments.iter().skip_while(|option| *option != "--workers");
+    let workers = match workers.skip(1).map(|number| number.parse()).next() {
+        _ if !is_subserver => 2,
+        Some(number) => number.expect("a number"),
+        None => 1,
+    };
+    let mut runtime = match workers {
+        0 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
     match runtime
+        .worker_threads(workers.max(1))
+        .enable_all()
+        .build()
         .expect("a runtime")
         .block_on(serve(arguments, is_subserver))
     {
@@ -53,6 +64,7 @@ async fn serve(arguments: Vec<String>, is_subserver: bool) -> Result<(), Error> 
             "--listen" => builder = builder.listen(value),
             "--spare" => pattern = pattern.spare(value.parse().expect("a number")),
             "--memory" => pattern = pattern.memory_max(number() << 20),
+            "--workers" => {}
             "--cpu" => pattern = pattern.cpu_max(Duration::from_secs(number())),
             // What is made at the start must not be made once more for each client.
             "--ballast" if is_subserver => {}

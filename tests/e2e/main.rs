@@ -26,6 +26,8 @@ mod restart;
 mod runtime;
 mod skew;
 #[cfg(target_os = "linux")]
+mod stepping_down;
+#[cfg(target_os = "linux")]
 mod unix;
 
 /// Tests that need the machine for themselves, because they put load on it or measure time, take

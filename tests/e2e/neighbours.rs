@@ -24,10 +24,10 @@ const WATCH: Duration = Duration::from_secs(4);
 /// process that computes for ever.
 const PACE: Duration = Duration::from_millis(20);
 
-/// How much slower the slowest hundredth may be beside harm. The aim is twice. What computes for ever
-/// takes a share of the processors as well, and that shows where there are only two of them, so more
-/// is allowed, and a floor below which no ratio is looked at.
-const SLOWER_MAX: f64 = 4.0;
+/// How much slower the slowest hundredth may be beside harm. The aim is twice, which is for a machine
+/// with nothing else to do: beside other tests it is chance what four seconds see of those, so more is
+/// allowed, and a floor below which no ratio is looked at.
+const SLOWER_MAX: f64 = 3.0;
 const FLOOR: Duration = Duration::from_millis(50);
 
 /// Takes a minute: the processes of a hundred clients start, and are watched four times.

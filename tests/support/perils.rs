@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rpc_core::{Context, service};
 use rustix::process::{Resource, getpgrp, getrlimit};
@@ -30,6 +31,12 @@ pub trait Perils {
 
     /// Computes for ever.
     async fn spin(&self);
+
+    /// Has a thread of its own compute for ever, and answers at once.
+    async fn spin_aside(&self);
+
+    /// Computes for so many milliseconds.
+    async fn compute(&self, milliseconds: u64);
 
     /// Starts the program of the process with these arguments, and says what it wrote.
     async fn start(&self, arguments: Vec<String>) -> String;
@@ -91,7 +98,7 @@ impl Perils for Perilous {
     }
 
     async fn pause(&self, milliseconds: u64) -> u32 {
-        tokio::time::sleep(std::time::Duration::from_millis(milliseconds)).await;
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
         std::process::id()
     }
 
@@ -109,6 +116,21 @@ impl Perils for Perilous {
 
     async fn spin(&self) {
         loop {
+            std::hint::spin_loop();
+        }
+    }
+
+    async fn spin_aside(&self) {
+        std::thread::spawn(|| {
+            loop {
+                std::hint::spin_loop();
+            }
+        });
+    }
+
+    async fn compute(&self, milliseconds: u64) {
+        let (begin, long) = (Instant::now(), Duration::from_millis(milliseconds));
+        while begin.elapsed() < long {
             std::hint::spin_loop();
         }
     }

@@ -17,16 +17,20 @@
 mod duty;
 mod line;
 mod resources;
+mod restless;
 mod role;
+mod sentry;
 mod start;
+mod threads;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(crate) use duty::{Duty, end_with};
+pub(crate) use duty::Duty;
 pub(crate) use line::{Order, Report};
 pub(crate) use resources::Resources;
 pub(crate) use role::Kind;
+pub(crate) use sentry::{Progress, Sentry};
 pub(crate) use start::{Starter, Subserver};
 
 /// What this process is, found out once. `None` is a main process.

@@ -54,6 +54,26 @@ use std::time::Duration;
 /// of its own, and ends when the main process does, however that ends; a server that
 /// [shuts down](crate::Server::shutdown) lets its subservers finish their calls. A subserver whose
 /// client has gone is ended after 5 s if something in it still computes.
+///
+/// # What computes for ever
+///
+/// No process boundary keeps a subserver from its share of the processors, and where they are few the
+/// others wait for them. So each subserver has a thread that looks after the rest. One that computes
+/// without a pause for [some time](Self::step_down_after), while nothing is answered, steps down to the
+/// lowest priority (nice 19) and goes on with what others leave. On a machine with processors to spare
+/// that takes nothing from it; on one without it may be next to nothing.
+///
+/// - It is the thread that steps down. What computes in `spawn_blocking` leaves its connection as it
+///   was; what computes in an `async` method may take the thread of its connection along.
+/// - A thread that is calm for ten such times steps up again if the system permits that: with
+///   `CAP_SYS_NICE`, or with an `RLIMIT_NICE` of at least 20. Otherwise it stays down while the client
+///   stays. A service whose methods compute for long should do it in threads that it can spare, or
+///   choose a longer time.
+/// - What answers other calls of the client meanwhile, what sleeps now and then, and a program that a
+///   handler has started is left alone. [`cpu_max`](Self::cpu_max) ends what nothing else does.
+/// - Priorities count within a control group and, where the system groups processes by session
+///   (`/proc/sys/kernel/sched_autogroup_enabled`), within a session: among the subservers of a server
+///   always, towards its clients on the same machine not always.
 #[derive(Debug)]
 #[cfg_attr(
     not(target_os = "linux"),
@@ -68,6 +88,7 @@ pub struct Forking {
     pub(super) memory_max: Option<u64>,
     pub(super) cpu_max: Option<Duration>,
     pub(super) files_max: Option<u64>,
+    pub(super) step_down_after: Duration,
 }
 
 impl Forking {
@@ -81,6 +102,10 @@ impl Forking {
     /// it is told why it waited.
     pub const WAIT_MAX: Duration = Duration::from_secs(3);
 
+    /// How often subservers look for threads that compute for ever: every 100 ms. Few calls of other
+    /// clients are made meanwhile, and what computes for less is left alone.
+    pub const STEP_DOWN_AFTER: Duration = Duration::from_millis(100);
+
     /// A subserver of this program for each client, with the defaults.
     pub fn new() -> Self {
         Self {
@@ -92,6 +117,7 @@ impl Forking {
             memory_max: None,
             cpu_max: None,
             files_max: None,
+            step_down_after: Self::STEP_DOWN_AFTER,
         }
     }
 
@@ -157,6 +183,17 @@ impl Forking {
     #[must_use]
     pub fn files_max(mut self, files: u64) -> Self {
         self.files_max = Some(files);
+        self
+    }
+
+    /// How often each subserver looks for threads that compute for ever, at most every 10 ms. One that
+    /// is found at work twice in a row, and has neither slept nor answered anything between, [steps
+    /// down](Self#what-computes-for-ever): after twice this time if it has a processor for itself, at
+    /// most thrice. The default is [`STEP_DOWN_AFTER`](Self::STEP_DOWN_AFTER); [`Duration::MAX`] is
+    /// never.
+    #[must_use]
+    pub fn step_down_after(mut self, time: Duration) -> Self {
+        self.step_down_after = time;
         self
     }
 }

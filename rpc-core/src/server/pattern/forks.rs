@@ -23,7 +23,7 @@ use crate::race::{Either, race};
 use crate::server::connections::{Membership, SHUTTING_DOWN};
 use crate::server::reception::{Guest, Reception};
 use crate::server::subserver::{
-    Duty, Kind, Order, Report, Resources, Starter, Subserver, end_with,
+    Duty, Kind, Order, Progress, Report, Resources, Sentry, Starter, Subserver,
 };
 use crate::transport::{Conduit, Handover, Passage};
 
@@ -57,6 +57,7 @@ impl Forks {
             memory: pattern.memory_max,
             cpu: pattern.cpu_max.map(|time| time.as_secs().max(1)),
             files: pattern.files_max,
+            patience: u64::try_from(pattern.step_down_after.as_millis()).ok(),
         };
         let starter = Starter::new(
             pattern.command.map(|command| *command),
@@ -309,13 +310,20 @@ pub(super) async fn serve(
         None => pending().await,
     };
     let taken = Conduit::take_over(passage).and_then(|conduit| {
+        let progress = Progress::new()?;
         if let Some(descriptor) = conduit.descriptor() {
-            end_with(descriptor.try_clone_to_owned()?, LEFT_ALONE_MAX)?;
+            let sentry = Sentry {
+                client: descriptor.try_clone_to_owned()?,
+                grace: LEFT_ALONE_MAX,
+                patience: duty.patience(),
+                progress: progress.clone(),
+            };
+            sentry.post()?;
         }
-        Ok(conduit)
+        Ok((conduit, progress))
     });
-    let conduit = match taken {
-        Ok(conduit) => conduit,
+    let (conduit, progress) = match taken {
+        Ok(taken) => taken,
         Err(error) => {
             tracing::error!(%error, "cannot take a client over");
             std::process::exit(1)
@@ -339,7 +347,9 @@ pub(super) async fn serve(
                 drained = true;
                 link.go_away(Code::Draining, SHUTTING_DOWN);
             }
+            progress.begins();
             let polled = seat.as_mut().poll(cx);
+            progress.ends();
             if !is_told && seat.is_heard() {
                 is_told = true;
                 duty.report(Report::Agreed);

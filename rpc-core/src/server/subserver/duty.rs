@@ -44,7 +44,7 @@ const ORDERS_MAX: usize = 16;
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a thread needs that waits and passes on, with room to spare.
-const STACK: usize = 128 * 1024;
+pub(super) const STACK: usize = 128 * 1024;
 
 impl Duty {
     /// Finds out what this process is. A subserver takes its line away from descriptor 0, where a
@@ -105,6 +105,11 @@ impl Duty {
         self.role.instance
     }
 
+    /// How long a thread of this process may compute without a pause before it stands back.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.role.resources.patience.map(Duration::from_millis)
+    }
+
     /// Tells the main process something. It may be gone; then this process soon is, too.
     pub(crate) fn report(&self, report: Report) {
         let _ = line::report(self.line, report);
@@ -144,23 +149,8 @@ fn pass_on(mut order: Order, orders: &Sender<Order>, line: &OwnedFd) {
     }
 }
 
-/// Ends this process when the client has gone and it has not ended by itself within `grace`: what
-/// keeps it is computing for nobody.
-pub(crate) fn end_with(client: OwnedFd, grace: Duration) -> io::Result<()> {
-    thread::Builder::new()
-        .name("rpc-client".to_owned())
-        .stack_size(STACK)
-        .spawn(move || {
-            let mut fds = [PollFd::new(&client, PollFlags::RDHUP)];
-            while poll(&mut fds, None).is_err() {}
-            thread::sleep(grace);
-            end();
-        })?;
-    Ok(())
-}
-
 /// Ends this process, and what it has started, at once, whatever its threads are doing.
-fn end() -> ! {
+pub(super) fn end() -> ! {
     if getpgrp() == getpid() {
         let _ = kill_current_process_group(Signal::KILL);
     }

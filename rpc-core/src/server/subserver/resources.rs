@@ -13,6 +13,9 @@ pub(crate) struct Resources {
     pub(crate) cpu: Option<u64>,
     /// Open descriptors.
     pub(crate) files: Option<u64>,
+    /// Milliseconds for which a thread may compute without a pause before it stands back. The
+    /// [`Sentry`](super::Sentry) holds it to that.
+    pub(crate) patience: Option<u64>,
 }
 
 impl Resources {

@@ -83,8 +83,18 @@ impl fmt::Display for Role {
             "{kind} main={} line={} services={:x} instance={:x}",
             self.main, self.line, self.services, self.instance
         )?;
-        let Resources { memory, cpu, files } = self.resources;
-        for (name, value) in [("memory", memory), ("cpu", cpu), ("files", files)] {
+        let Resources {
+            memory,
+            cpu,
+            files,
+            patience,
+        } = self.resources;
+        for (name, value) in [
+            ("memory", memory),
+            ("cpu", cpu),
+            ("files", files),
+            ("patience", patience),
+        ] {
             if let Some(value) = value {
                 write!(f, " {name}={value}")?;
             }
@@ -120,6 +130,7 @@ impl FromStr for Role {
                 "memory" => resources.memory = decimal(),
                 "cpu" => resources.cpu = decimal(),
                 "files" => resources.files = decimal(),
+                "patience" => resources.patience = decimal(),
                 _ => return Err(NotARole),
             }
         }
@@ -149,6 +160,7 @@ mod tests {
                 memory: Some(1 << 30),
                 cpu: None,
                 files: Some(64),
+                patience: Some(100),
             },
         }
     }
