@@ -117,7 +117,7 @@ async fn who_is_calm_again_steps_up_where_the_system_permits_it() {
     let pid = client.about().await.unwrap().pid;
     let computes = tokio::spawn({
         let client = client.with_deadline(LIMIT);
-        async move { client.compute(1_000).await }
+        async move { client.compute(2_000).await }
     });
     until_one_is_down(pid).await;
     assert_eq!(

@@ -100,6 +100,10 @@ const BUSY_PART: u32 = 20;
 /// there may be no more for each.
 const IDLE_PART: u32 = 500;
 
+/// The sentry rests after so many looks at which there was nothing: beside other load a thread may get
+/// no processor from one look to the next, and compute for ever all the same.
+const IDLE_LOOKS: u32 = 10;
+
 impl Sentry {
     /// Begins, for as long as the process lasts.
     ///
@@ -169,6 +173,8 @@ struct Watch {
     pause: Duration,
     /// There is nothing to look at until the bell rings, or the process computes by itself.
     rests: bool,
+    /// So many looks in a row there was nothing.
+    idle: u32,
     progress: Progress,
     last: Glance,
     restless: Restless,
@@ -212,6 +218,7 @@ impl Watch {
             pause: patience,
             // The client has something to say already.
             rests: false,
+            idle: 0,
             last: Glance::now(&progress),
             progress,
             restless: Restless::new(patience / 2),
@@ -226,9 +233,14 @@ impl Watch {
         let has_answered = now.ended != self.last.ended;
         let part = if has_answered { BUSY_PART } else { IDLE_PART };
         let is_busy = work >= window / part;
-        let is_woken = now.begun != self.last.begun;
+        let is_at_work = now.begun != self.last.begun || now.begun != now.ended;
         self.last = now;
-        self.rests = !(is_busy || has_answered || is_woken || self.restless.has_some_down());
+        if is_busy || has_answered || is_at_work || self.restless.has_some_down() {
+            self.idle = 0;
+        } else {
+            self.idle = self.idle.saturating_add(1);
+        }
+        self.rests = self.idle >= IDLE_LOOKS;
         if self.rests {
             let bell = &self.progress.0;
             bell.rests.store(true, Ordering::SeqCst);
