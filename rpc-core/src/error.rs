@@ -123,7 +123,7 @@ impl fmt::Display for Code {
 /// The error is cheap to clone, because one failed connection answers many waiting calls.
 #[derive(Clone)]
 pub struct Error {
-    inner: Box<Inner>,
+    inner: Arc<Inner>,
 }
 
 #[derive(Clone)]
@@ -145,11 +145,16 @@ impl Error {
     /// stop. The call counts as not executed until [`with_executed`](Self::with_executed) says
     /// otherwise.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::of(code, message.into())
+    }
+
+    /// [`new`](Self::new), compiled once.
+    fn of(code: Code, message: Cow<'static, str>) -> Self {
         Self {
-            inner: Box::new(Inner {
+            inner: Arc::new(Inner {
                 code,
                 executed: Executed::No,
-                message: message.into(),
+                message,
                 hint: None,
                 address: None,
                 method: None,
@@ -159,6 +164,21 @@ impl Error {
                 source: None,
             }),
         }
+    }
+
+    /// For the builder's methods: alone with it, as nearly always, nothing is copied.
+    fn inner_mut(&mut self) -> &mut Inner {
+        Arc::make_mut(&mut self.inner)
+    }
+
+    fn hinting(mut self, hint: Cow<'static, str>) -> Self {
+        self.inner_mut().hint = Some(hint);
+        self
+    }
+
+    fn at(mut self, address: Arc<str>) -> Self {
+        self.inner_mut().address.get_or_insert(address);
+        self
     }
 
     /// The kind of the failure.
@@ -209,20 +229,21 @@ impl Error {
 
     /// Sets whether the method ran.
     pub fn with_executed(mut self, executed: Executed) -> Self {
-        self.inner.executed = executed;
+        self.inner_mut().executed = executed;
         self
     }
 
     /// Adds what to do about it, as an imperative without a full stop.
-    pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
-        self.inner.hint = Some(hint.into());
-        self
+    pub fn with_hint(self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hinting(hint.into())
     }
 
     /// Sets the address unless a place nearer to the fault has set it.
-    pub fn with_address(mut self, address: impl Into<Arc<str>>) -> Self {
-        self.inner.address.get_or_insert_with(|| address.into());
-        self
+    pub fn with_address(self, address: impl Into<Arc<str>>) -> Self {
+        if self.inner.address.is_some() {
+            return self;
+        }
+        self.at(address.into())
     }
 
     /// Sets the method unless a place nearer to the fault has set it.
@@ -231,7 +252,7 @@ impl Error {
         service: impl Into<Cow<'static, str>>,
         method: impl Into<Cow<'static, str>>,
     ) -> Self {
-        self.inner
+        self.inner_mut()
             .method
             .get_or_insert_with(|| (service.into(), method.into()));
         self
@@ -239,26 +260,26 @@ impl Error {
 
     /// Sets the number of the attempt that failed.
     pub fn with_attempt(mut self, attempt: u32) -> Self {
-        self.inner.attempt = attempt;
+        self.inner_mut().attempt = attempt;
         self
     }
 
     /// Asks the caller to wait before another attempt.
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
-        self.inner.retry_after = Some(wait);
+        self.inner_mut().retry_after = Some(wait);
         self
     }
 
     /// Sets the cause.
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
-        self.inner.source = Some(Arc::new(source));
+        self.inner_mut().source = Some(Arc::new(source));
         self
     }
 
     /// Machine-readable details that travel with the failure, such as the server's shape of a
     /// method.
     pub(crate) fn with_details(mut self, details: bytes::Bytes) -> Self {
-        self.inner.details = Some(details);
+        self.inner_mut().details = Some(details);
         self
     }
 
@@ -271,7 +292,7 @@ impl Error {
     }
 
     pub(crate) fn with_message(mut self, message: impl Into<Cow<'static, str>>) -> Self {
-        self.inner.message = message.into();
+        self.inner_mut().message = message.into();
         self
     }
 }
