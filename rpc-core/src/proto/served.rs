@@ -1,6 +1,6 @@
 //! The calls that the peer makes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::assembly::{Assembly, Bounds};
@@ -21,7 +21,7 @@ pub(super) struct Served {
     /// Bytes of requests under assembly.
     assembling: usize,
     /// Which calls of the table are held; the oldest is released first.
-    held: BTreeSet<CallId>,
+    held: VecDeque<CallId>,
 }
 
 #[derive(Debug)]
@@ -129,7 +129,9 @@ impl Served {
         head: RequestHead,
         payload: Payload,
     ) {
-        self.held.insert(id);
+        if let Err(place) = self.held.binary_search(&id) {
+            self.held.insert(place, id);
+        }
         self.insert(id, deadline, State::Held { head, payload });
     }
 
@@ -222,7 +224,7 @@ impl Served {
 
     /// A held request that may run now.
     pub(super) fn release(&mut self) -> Option<Complete> {
-        let id = *self.held.first()?;
+        let id = *self.held.front()?;
         match self.remove(id)? {
             Entry {
                 deadline,
@@ -330,7 +332,9 @@ impl Served {
                 self.assembling = self.assembling.saturating_sub(assembly.len());
             }
             State::Held { .. } => {
-                self.held.remove(&id);
+                if let Ok(place) = self.held.binary_search(&id) {
+                    self.held.remove(place);
+                }
             }
             State::Running | State::Aborted => {}
         }

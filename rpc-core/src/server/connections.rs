@@ -1,6 +1,6 @@
 //! The open connections of a server.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -41,9 +41,18 @@ struct Open {
     per_origin: HashMap<Origin, usize>,
     /// Connections whose client has not said hello, the oldest first. `ready` is not waited for: an
     /// honest client may take a second for it, in which many others come.
-    silent: BTreeSet<u64>,
+    silent: Vec<u64>,
     /// No more connections are taken in.
     draining: bool,
+}
+
+impl Open {
+    /// The client of this number has said hello, or is gone.
+    fn speaks(&mut self, key: u64) {
+        if let Ok(place) = self.silent.binary_search(&key) {
+            self.silent.remove(place);
+        }
+    }
 }
 
 /// How a connection is ended from here.
@@ -220,7 +229,7 @@ impl Membership {
     /// The client has said hello.
     pub(super) fn heard(&mut self) {
         if std::mem::take(&mut self.is_silent) {
-            self.connections.lock().silent.remove(&self.key);
+            self.connections.lock().speaks(self.key);
         }
     }
 
@@ -231,10 +240,12 @@ impl Membership {
         if open.draining {
             ending.go_away();
         }
-        open.silent.insert(self.key);
+        if let Err(place) = open.silent.binary_search(&self.key) {
+            open.silent.insert(place, self.key);
+        }
         if open.silent.len() > self.connections.handshaking_max {
-            let oldest = open.silent.pop_first();
-            if let Some(slow) = oldest.and_then(|oldest| open.spoken_to.get(&oldest)) {
+            let oldest = open.silent.remove(0);
+            if let Some(slow) = open.spoken_to.get(&oldest) {
                 slow.evict();
             }
         }
@@ -247,7 +258,7 @@ impl Drop for Membership {
         let mut open = self.connections.lock();
         open.spoken_to.remove(&self.key);
         if self.is_silent {
-            open.silent.remove(&self.key);
+            open.speaks(self.key);
         }
         if let Some(count) = open.per_origin.get_mut(&self.origin) {
             *count -= 1;
