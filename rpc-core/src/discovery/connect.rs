@@ -205,17 +205,14 @@ impl ChannelBuilder {
     /// # Errors
     /// The address is invalid or cannot be reached; the matchmaker cannot be reached, or knows no
     /// instance.
-    pub async fn connect(self) -> Result<Channel, Error> {
-        self.connecting().await
-    }
-
-    /// The same, boxed, so that it is compiled into this crate and not into each that calls it.
-    fn connecting(self) -> BoxFuture<Result<Channel, Error>> {
-        Box::pin(async move {
+    pub fn connect(self) -> impl Future<Output = Result<Channel, Error>> + Send {
+        // Boxed, so that it is compiled into this crate and not into each that calls it.
+        let connecting: BoxFuture<_> = Box::pin(async move {
             let channel = self.connect_lazy()?;
             channel.warm_up().await?;
             Ok(channel)
-        })
+        });
+        connecting
     }
 
     /// Dials with the first call. Must be used within a tokio runtime.

@@ -225,13 +225,10 @@ impl ServerBuilder {
     /// An address is invalid, in use or not allowed; two services have one name, or two methods one
     /// number; there is nothing to serve or nowhere to listen; the pattern cannot do with such an
     /// address, or not in this program. Nothing is served then.
-    pub async fn start(self) -> Result<Server, Error> {
-        self.starting().await
-    }
-
-    /// The start, boxed, so that it is compiled into this crate and not into each that calls it.
-    fn starting(self) -> BoxFuture<Result<Server, Error>> {
-        Box::pin(self.start_here())
+    pub fn start(self) -> impl Future<Output = Result<Server, Error>> + Send {
+        // Boxed, so that it is compiled into this crate and not into each that calls it.
+        let starting: BoxFuture<_> = Box::pin(self.start_here());
+        starting
     }
 
     async fn start_here(self) -> Result<Server, Error> {

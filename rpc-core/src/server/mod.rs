@@ -151,13 +151,10 @@ impl Server {
     /// later fail at their client as not executed. Dropping the future stops at once.
     ///
     /// Whether everything finished within the grace time.
-    pub async fn shutdown(self, grace: Duration) -> bool {
-        self.stopping(grace).await
-    }
-
-    /// The shutdown, boxed, so that it is compiled into this crate and not into each that calls it.
-    fn stopping(self, grace: Duration) -> BoxFuture<bool> {
-        Box::pin(self.stop_here(grace))
+    pub fn shutdown(self, grace: Duration) -> impl Future<Output = bool> + Send {
+        // Boxed, so that it is compiled into this crate and not into each that calls it.
+        let stopping: BoxFuture<_> = Box::pin(self.stop_here(grace));
+        stopping
     }
 
     async fn stop_here(mut self, grace: Duration) -> bool {
