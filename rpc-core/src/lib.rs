@@ -112,6 +112,8 @@
 //! | `udp` | `udp://` |
 //! | `unix` | `unix:` |
 //!
+//! Where all of them are off, `bytes::Bytes` in a trait needs the feature `serde` of that crate.
+//!
 //! Off by default:
 //!
 //! - `postcard` adds that format as a second codec, `CodecId::POSTCARD`.
@@ -138,6 +140,9 @@
 )]
 
 extern crate self as rpc_core;
+// All but the derive, which without some features nothing of this crate needs.
+#[cfg(not(feature = "_derive"))]
+extern crate serde_core as serde;
 
 mod cancellation;
 pub mod client;

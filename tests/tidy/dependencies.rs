@@ -72,7 +72,12 @@ fn each_dependency_is_used() {
             });
         for name in names {
             let path = name.replace('-', "_");
-            if !code.contains(&format!("{path}::")) && !code.contains(&format!("use {path}")) {
+            let named = [
+                format!("{path}::"),
+                format!("use {path}"),
+                format!("crate {path}"),
+            ];
+            if !named.iter().any(|named| code.contains(named)) {
                 broken.push(format!("{krate}: {name}"));
             }
         }
