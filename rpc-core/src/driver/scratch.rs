@@ -42,17 +42,23 @@ impl Scratch {
 
     /// Gives it back for the next task.
     pub(super) fn give_back(mut self: Box<Self>) {
-        self.posts.clear();
-        self.replies.clear();
-        self.wakers.clear();
-        self.posts.shrink_to(Self::KEPT);
-        self.replies.shrink_to(Self::KEPT);
-        self.wakers.shrink_to(Self::KEPT);
+        empty(&mut self.posts);
+        empty(&mut self.replies);
+        empty(&mut self.wakers);
         for frames in &mut self.frames {
             if frames.capacity() > Self::KEPT_BYTES {
                 *frames = Vec::new();
             }
         }
         SCRATCH.set(Some(self));
+    }
+}
+
+/// Leaves a list for the next task, with its room unless it was an exception.
+#[inline]
+fn empty<T>(list: &mut Vec<T>) {
+    list.clear();
+    if list.capacity() > Scratch::KEPT {
+        *list = Vec::new();
     }
 }

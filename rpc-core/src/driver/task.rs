@@ -26,7 +26,7 @@ use super::scratch::Scratch;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error};
 use crate::limits::Limits;
-use crate::proto::{CallId, Connection, Event, Fault, Transmit};
+use crate::proto::{CallId, Connection, Event, Fault, Transmit, earlier};
 use crate::transport::Io;
 
 /// The task of one connection. It ends when the connection has.
@@ -229,13 +229,9 @@ impl Driver {
             (_, Some((until, _))) => Some(*until),
             _ => None,
         };
-        let due = self.proto.poll_timeout();
         let rest = self.proto.is_roomy().then(|| now + Self::REST);
-        let due = [due, self.stall, farewell, rest]
-            .into_iter()
-            .flatten()
-            .min();
-        if let Some(due) = due {
+        let due = earlier(self.proto.poll_timeout(), self.stall);
+        if let Some(due) = earlier(earlier(farewell, rest), due) {
             self.alarm.set(due, now, cx);
         }
     }

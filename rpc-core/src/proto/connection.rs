@@ -20,11 +20,11 @@ use super::fault::Fault;
 use super::handshake::{Handshake, Opening, Terms};
 use super::id::CallId;
 use super::keepalive::Keepalive;
-use super::later;
 use super::outbox::Outbox;
 use super::served::{Served, Stopped};
 use super::taken::Taken;
 use super::transmit::Transmit;
+use super::{earlier, later};
 use crate::error::{Code, Error, Executed};
 use crate::limits::Limits;
 use crate::wire::{Cut, Decoder, Frame, Hello, MAGIC, Reply, VERSIONS, kind};
@@ -339,7 +339,16 @@ impl Connection {
 
     /// Appends bytes to send, in order; whether there were any. One call hands out a bounded
     /// amount, so that a frame which becomes ready meanwhile is not far behind.
+    #[inline]
     pub(crate) fn poll_transmit(&mut self, now: Instant, out: &mut Transmit) -> bool {
+        let is_at_rest = self.outbox.is_empty()
+            && self.pong.is_none()
+            && self.ready_due.is_none()
+            && !self.credit.is_owed();
+        !is_at_rest && self.transmit(now, out)
+    }
+
+    fn transmit(&mut self, now: Instant, out: &mut Transmit) -> bool {
         if let Some(number) = self.pong.take() {
             self.outbox.frame(&Frame::Pong(number));
         }
@@ -373,15 +382,8 @@ impl Connection {
             Handshake::Established => self.keepalive.timeout(&self.limits, self.is_busy()),
             _ => self.handshake.until(),
         };
-        [
-            keepalive,
-            self.ready_due,
-            self.calls.earliest(),
-            self.served.earliest(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let calls = earlier(self.calls.earliest(), self.served.earliest());
+        earlier(earlier(keepalive, self.ready_due), calls)
     }
 
     /// Whether there is room for calls of the peer's and no such call.
@@ -406,6 +408,7 @@ impl Connection {
     }
 
     /// Puts a buffer in for the small frames to come.
+    #[inline]
     pub(crate) fn put_buffer(&mut self, buffer: Vec<u8>) {
         self.outbox.put_buffer(buffer);
     }

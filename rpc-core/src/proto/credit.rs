@@ -71,6 +71,11 @@ impl Credit {
         Ok(())
     }
 
+    /// Whether bytes were taken that are not granted anew.
+    pub(super) fn is_owed(&self) -> bool {
+        self.owed > 0
+    }
+
     /// What to grant now: nothing until half of the window is due, so that credit costs one small
     /// frame for many chunks.
     pub(super) fn grant(&mut self) -> Option<u32> {

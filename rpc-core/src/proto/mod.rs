@@ -52,6 +52,15 @@ pub(crate) use incoming::{Arguments, Incoming};
 pub(crate) use taken::Taken;
 pub(crate) use transmit::Transmit;
 
+/// The earlier of two times, of which none may be set.
+#[inline]
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if other < one { other } else { one }),
+        (one, other) => one.or(other),
+    }
+}
+
 /// `now + wait`, or an instant so far away that it never comes where the clock cannot express that.
 #[inline]
 fn later(now: Instant, wait: Duration) -> Instant {

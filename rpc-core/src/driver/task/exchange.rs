@@ -19,6 +19,9 @@ impl Driver {
     /// Does what callers and handlers left on the desk.
     pub(super) fn take_posts(&mut self, now: Instant, scratch: &mut Scratch) {
         self.shared.take_posts(&mut scratch.posts);
+        if scratch.posts.is_empty() {
+            return;
+        }
         let mut posts = mem::take(&mut scratch.posts);
         for post in &mut posts {
             match post {

@@ -59,6 +59,7 @@ impl Driver {
                 self.proto.handle_error(lost(error));
                 false
             }
+            Poll::Pending if unread.is_empty() => false,
             Poll::Ready(Ok(())) | Poll::Pending => {
                 self.take_in(&mut unread, Self::FRAMES, now, cx, scratch) > 0 || read > 0
             }
@@ -86,7 +87,7 @@ impl Driver {
         scratch: &mut Scratch,
     ) -> usize {
         let mut taken = 0;
-        while taken < frames {
+        while taken < frames && !input.is_empty() {
             match self.proto.handle_input(now, input) {
                 Taken::Nothing => break,
                 Taken::Frame => {}

@@ -33,8 +33,12 @@ impl Driver {
             if self.outbound.is_empty() {
                 break;
             }
-            self.stall = self.stall.or_else(|| self.stalled_at(now));
-            if !self.write(now, cx) || !self.outbound.is_empty() {
+            let moved = self.write(now, cx);
+            if !self.outbound.is_empty() {
+                self.stall = self.stall.or_else(|| self.stalled_at(now));
+                break;
+            }
+            if !moved {
                 break;
             }
         }
@@ -71,7 +75,10 @@ impl Driver {
             match polled {
                 Poll::Ready(Ok(written @ 1..)) => {
                     self.outbound.advance(written);
-                    self.stall = self.stalled_at(now).filter(|_| !self.outbound.is_empty());
+                    self.stall = match self.outbound.is_empty() {
+                        true => None,
+                        false => self.stalled_at(now),
+                    };
                     moved = true;
                 }
                 Poll::Ready(result) => {
