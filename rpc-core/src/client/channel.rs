@@ -158,8 +158,11 @@ impl Channel {
         let started = now();
         let codec = self.inner.options.codec;
         let payload =
-            Payload::written(|buffer| codec.encode_into(arguments, buffer, Limits::MESSAGE_MAX))
-                .map(|payload| payload.with_tail(tail));
+            Payload::written(|buffer| codec.encode_into(arguments, buffer, Limits::MESSAGE_MAX));
+        let payload = match tail {
+            Some(_) => payload.map(|payload| payload.with_tail(tail)),
+            None => payload,
+        };
         let allowed = self.deadline.unwrap_or(self.inner.options.limits.deadline);
         let (inherited, metadata) = Context::with_current(|context| match context {
             Some(context) => (context.deadline(), context.outgoing().clone()),

@@ -73,9 +73,10 @@ enum State {
     /// In a box, because an entry is moved with every call, and few calls wait.
     Queued(Box<Call>),
     Sent,
+    /// In a box as well: few replies come in parts.
     Receiving {
         outcome: Outcome,
-        assembly: Assembly,
+        assembly: Box<Assembly>,
     },
 }
 
@@ -250,7 +251,7 @@ impl Calls {
                     if let Some(kept) = take_kept(&mut self.kept, id) {
                         kept.release();
                     }
-                    let assembly = Assembly::new(payload);
+                    let assembly = Box::new(Assembly::new(payload));
                     *state = State::Receiving { outcome, assembly };
                     Arrival::Continues
                 } else {

@@ -11,7 +11,7 @@ use crate::error::{Code, Error};
 ///
 /// A key is 1 to 128 bytes of ASCII lower case letters, digits, `-`, `_` and `.`; a value is at
 /// most 4 KiB; there are at most 64 entries and 8 KiB in all. The limits hold on both sides.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Default, PartialEq, Eq)]
 pub struct Metadata {
     entries: Vec<Entry>,
 }
@@ -22,6 +22,19 @@ struct Entry {
     value: Bytes,
     /// Whether nested calls carry it on.
     travels: bool,
+}
+
+/// Nearly always of nothing, which is said here because `Vec` does not look.
+impl Clone for Metadata {
+    #[inline]
+    fn clone(&self) -> Self {
+        match self.is_empty() {
+            true => Self::new(),
+            false => Self {
+                entries: self.entries.clone(),
+            },
+        }
+    }
 }
 
 impl Metadata {

@@ -242,16 +242,16 @@ impl Connection {
             metadata: mem::take(&mut call.metadata),
         };
         let first = BODY_MAX.saturating_sub(head.len());
+        if call.payload.len() <= first {
+            return self.outbox.request(id, &head, &call.payload, false);
+        }
         let kept = call.payload.parts().and_then(Split::kept).cloned();
         let rest = call.payload.split_off(first);
-        let more = !rest.is_empty();
-        self.outbox.request(id, &head, &call.payload, more);
-        if more {
-            if let Some(kept) = kept {
-                self.calls.keep(id, kept);
-            }
-            self.outbox.bulk(id, false, rest);
+        self.outbox.request(id, &head, &call.payload, true);
+        if let Some(kept) = kept {
+            self.calls.keep(id, kept);
         }
+        self.outbox.bulk(id, false, rest);
     }
 
     /// Ends a call of ours with a failure of this side's making, and tells the peer if it was sent.
