@@ -124,14 +124,14 @@ fn the_server_lends_what_is_borrowed() {
         ),
         quote! {
             __RPC_ID_parse => {
-                let (a0, a1,) = match ::rpc_core::private::decode(&request) {
+                let (a0, a1,) = match ::rpc_core::private::decode(request) {
                     ::core::result::Result::Ok(decoded) => decoded,
-                    ::core::result::Result::Err(reply) => return reply,
+                    ::core::result::Result::Err(reply) => return answer.put(reply),
                 };
                 let a0 = ::rpc_core::private::Lent::<str>::lend(&a0);
                 let a1 = ::rpc_core::private::Wire::<u8>::take(a1);
                 let output = <__RpcImplementation as Calculator>::parse(&*service, a0, a1).await;
-                ::rpc_core::private::Wire::<f64>::reply(&request, output)
+                ::rpc_core::private::Wire::<f64>::reply(request, answer, output)
             }
         },
     );
