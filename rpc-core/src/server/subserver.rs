@@ -15,6 +15,7 @@
 //! What is said to clients, and how many of them a subserver has, is the pattern's business.
 
 mod duty;
+mod idle;
 mod line;
 mod resources;
 mod restless;

@@ -60,7 +60,7 @@ use std::time::Duration;
 /// No process boundary keeps a subserver from its share of the processors, and where they are few the
 /// others wait for them. So each subserver has a thread that looks after the rest. One that computes
 /// without a pause for [some time](Self::step_down_after), while nothing is answered, steps down to the
-/// lowest priority (nice 19) and goes on with what others leave. On a machine with processors to spare
+/// lowest priority (nice 19 and `SCHED_IDLE`) and goes on with what others leave. On a machine with processors to spare
 /// that takes nothing from it; on one without it may be next to nothing.
 ///
 /// - It is the thread that steps down. What computes in `spawn_blocking` leaves its connection as it

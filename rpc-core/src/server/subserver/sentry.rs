@@ -17,6 +17,7 @@ use rustix::process::{Pid, getpriority_process, setpriority_process};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::duty::{STACK, end};
+use super::idle;
 use super::restless::{Restless, Verdict};
 use super::threads;
 
@@ -276,7 +277,10 @@ impl Watch {
             Verdict::StepUp(thread) => {
                 if let Some(own) = self.own.remove(&thread) {
                     // Without the privilege for that it stays where it is.
-                    let is_up = setpriority_process(pid(thread), own).is_ok();
+                    let is_up = setpriority_process(pid(thread), own)
+                        .map_err(io::Error::from)
+                        .and_then(|()| idle::set(thread, false))
+                        .is_ok();
                     tracing::info!(
                         thread,
                         is_up,
@@ -300,6 +304,10 @@ fn step_down(thread: u32) -> io::Result<Option<i32>> {
     }
     // The system counts threads as processes here.
     setpriority_process(pid(thread), LOWEST)?;
+    // A sandbox may refuse it; then the priority must do.
+    if let Err(error) = idle::set(thread, true) {
+        tracing::debug!(thread, %error, "a thread that steps down keeps its class");
+    }
     Ok(Some(own))
 }
 
