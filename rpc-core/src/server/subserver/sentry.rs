@@ -68,8 +68,8 @@ impl Progress {
 /// - **The client has gone.** What runs for it has `grace` to end; then the process is ended.
 /// - **A thread computes for ever.** Every `patience` the threads are looked at. One that has computed
 ///   for half of that or more without a pause, while the connection's task was not at work, gets the
-///   lowest priority. It gets its own back when it has been calm for ten looks, where the system
-///   permits that. Without `patience` nobody looks.
+///   lowest priority and the class of the [idle]. It gets its own back when it has been calm for ten
+///   looks, where the system permits that. Without `patience` nobody looks.
 ///
 /// While the client and the process are silent, one system call a second is all that is done.
 pub(crate) struct Sentry {
