@@ -86,7 +86,7 @@ async fn a_thread_of_the_programs_own_steps_down_and_the_client_is_served() {
 async fn who_is_busy_and_answers_is_left_alone() {
     for workers in [0, 1] {
         // Longer than the default, because other tests take the processors away.
-        let pattern = Forking::new().step_down_after(Duration::from_millis(300));
+        let pattern = Forking::new().step_down_after(Duration::from_millis(150));
         let (_server, client) = start(pattern, workers).await;
         let pid = client.about().await.unwrap().pid;
         let begin = Instant::now();
@@ -112,7 +112,7 @@ async fn nobody_steps_down_where_it_is_turned_off() {
 
 #[tokio::test]
 async fn who_is_calm_again_steps_up_where_the_system_permits_it() {
-    let pattern = Forking::new().step_down_after(Duration::from_millis(20));
+    let pattern = Forking::new().step_down_after(Duration::from_millis(10));
     let (_server, client) = start(pattern, 0).await;
     let pid = client.about().await.unwrap().pid;
     let computes = tokio::spawn({

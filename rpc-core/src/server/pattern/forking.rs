@@ -60,12 +60,12 @@ use std::time::Duration;
 /// No process boundary keeps a subserver from its share of the processors, and where they are few the
 /// others wait for them. So each subserver has a thread that looks after the rest. One that computes
 /// without a pause for [some time](Self::step_down_after), while nothing is answered, steps down to the
-/// lowest priority (nice 19 and `SCHED_IDLE`) and goes on with what others leave. On a machine with processors to spare
-/// that takes nothing from it; on one without it may be next to nothing.
+/// lowest priority (nice 19 and `SCHED_IDLE`) and goes on with what others leave. On a machine with
+/// processors to spare that takes nothing from it; on one without it may be next to nothing.
 ///
 /// - It is the thread that steps down. What computes in `spawn_blocking` leaves its connection as it
 ///   was; what computes in an `async` method may take the thread of its connection along.
-/// - A thread that is calm for ten such times steps up again if the system permits that: with
+/// - A thread that is calm for twenty such times steps up again if the system permits that: with
 ///   `CAP_SYS_NICE`, or with an `RLIMIT_NICE` of at least 20. Otherwise it stays down while the client
 ///   stays. A service whose methods compute for long should do it in threads that it can spare, or
 ///   choose a longer time.
@@ -102,9 +102,9 @@ impl Forking {
     /// it is told why it waited.
     pub const WAIT_MAX: Duration = Duration::from_secs(3);
 
-    /// How often subservers look for threads that compute for ever: every 100 ms. Few calls of other
-    /// clients are made meanwhile, and what computes for less is left alone.
-    pub const STEP_DOWN_AFTER: Duration = Duration::from_millis(100);
+    /// What a thread may compute without a pause, while nothing is answered: 50 ms. Few calls of other
+    /// clients are made meanwhile.
+    pub const STEP_DOWN_AFTER: Duration = Duration::from_millis(50);
 
     /// A subserver of this program for each client, with the defaults.
     pub fn new() -> Self {
@@ -186,11 +186,11 @@ impl Forking {
         self
     }
 
-    /// How often each subserver looks for threads that compute for ever, at most every 10 ms. One that
-    /// is found at work twice in a row, and has neither slept nor answered anything between, [steps
-    /// down](Self#what-computes-for-ever): after twice this time if it has a processor for itself, at
-    /// most thrice. The default is [`STEP_DOWN_AFTER`](Self::STEP_DOWN_AFTER); [`Duration::MAX`] is
-    /// never.
+    /// What a thread of a subserver may compute without going to sleep, while nothing is answered,
+    /// before it [steps down](Self#what-computes-for-ever), at least 10 ms. It is time on a processor.
+    /// What computes for less is left alone; what goes on and has a processor for itself has stepped
+    /// down after little more than twice this time. The default is
+    /// [`STEP_DOWN_AFTER`](Self::STEP_DOWN_AFTER); [`Duration::MAX`] is never.
     #[must_use]
     pub fn step_down_after(mut self, time: Duration) -> Self {
         self.step_down_after = time;

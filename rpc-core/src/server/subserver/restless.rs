@@ -51,7 +51,7 @@ struct Seen {
 }
 
 /// A thread that is down may step up after so many looks at which it was calm.
-const CALM_LOOKS: u32 = 10;
+const CALM_LOOKS: u32 = 20;
 
 /// One that is calm takes less of a processor than this part.
 const CALM_PART: u32 = 2;
@@ -113,6 +113,19 @@ impl Restless {
     /// What the last look saw says nothing about the next.
     pub(super) fn forget(&mut self) {
         self.last.clear();
+    }
+
+    /// What the one that may be restless next has still to compute for that: the time that passes until
+    /// then at least. `None` if nobody computes but those that are down.
+    pub(super) fn lacks(&self) -> Option<Duration> {
+        let suspects = self
+            .last
+            .iter()
+            .filter(|(thread, seen)| seen.sample.is_ready && !self.down.contains_key(thread));
+        let computed = suspects.map(|(_, seen)| seen.sample.computed.saturating_sub(seen.rested));
+        computed
+            .max()
+            .map(|computed| self.least.saturating_sub(computed))
     }
 
     /// Whether any thread is down.
@@ -196,6 +209,23 @@ mod tests {
         let goes_on = (sample(true, 3, 125), false);
         let looks = [begins, half, answers, goes_on];
         assert_eq!(last_verdict(&looks), [], "an answer begins the count anew");
+    }
+
+    #[test]
+    fn who_may_be_restless_soon_says_when() {
+        let mut restless = restless();
+        assert_eq!(restless.lacks(), None, "nobody was looked at");
+        for (what, now, lacks) in [
+            ("it was just seen", sample(true, 3, 40), Some(50)),
+            ("it went on", sample(true, 3, 70), Some(20)),
+            ("it slept between", sample(true, 4, 75), Some(50)),
+            ("it sleeps", sample(false, 5, 80), None),
+            ("it is awake", sample(true, 5, 90), Some(50)),
+            ("it stepped down", sample(true, 5, 140), None),
+        ] {
+            restless.look(&[now], WINDOW, false);
+            assert_eq!(restless.lacks(), lacks.map(Duration::from_millis), "{what}");
+        }
     }
 
     #[test]

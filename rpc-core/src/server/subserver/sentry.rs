@@ -66,10 +66,10 @@ impl Progress {
 /// Looks after the process of one client.
 ///
 /// - **The client has gone.** What runs for it has `grace` to end; then the process is ended.
-/// - **A thread computes for ever.** Every `patience` the threads are looked at. One that has computed
-///   for half of that or more without a pause, while the connection's task was not at work, gets the
-///   lowest priority and the class of the [idle]. It gets its own back when it has been calm for ten
-///   looks, where the system permits that. Without `patience` nobody looks.
+/// - **A thread computes for ever.** The threads are looked at every `patience`, and sooner if one may
+///   have computed for so long by then. One that has, without a pause, while the connection's task was
+///   not at work, gets the lowest priority and the class of the [idle]. It gets its own back when it
+///   has been calm for many looks, where the system permits that. Without `patience` nobody looks.
 ///
 /// While the client and the process are silent, one system call a second is all that is done.
 pub(crate) struct Sentry {
@@ -89,6 +89,10 @@ const REST: Duration = Duration::from_secs(1);
 /// The shortest time between two looks: more of them would be work worth looking at.
 const PATIENCE_MIN: Duration = Duration::from_millis(10);
 
+/// The part of the patience that lies between two looks at least. Who nearly has computed for so long
+/// is not looked at all the time.
+const SOONEST_PART: u32 = 10;
+
 /// So many times as long as a look at the threads took passes until the next: that costs no more than
 /// this part of a processor, however many they are.
 const COST_PART: u32 = 50;
@@ -103,7 +107,7 @@ const IDLE_PART: u32 = 500;
 
 /// The sentry rests after so many looks at which there was nothing: beside other load a thread may get
 /// no processor from one look to the next, and compute for ever all the same.
-const IDLE_LOOKS: u32 = 10;
+const IDLE_LOOKS: u32 = 20;
 
 impl Sentry {
     /// Begins, for as long as the process lasts.
@@ -222,7 +226,7 @@ impl Watch {
             idle: 0,
             last: Glance::now(&progress),
             progress,
-            restless: Restless::new(patience / 2),
+            restless: Restless::new(patience),
             own: BTreeMap::new(),
         }
     }
@@ -257,7 +261,9 @@ impl Watch {
             self.carry_out(verdict);
         }
         let took = computed(ClockId::ThreadCPUTime).saturating_sub(now.own);
-        self.pause = self.patience.max(took.saturating_mul(COST_PART));
+        let lacks = self.restless.lacks().unwrap_or(self.patience);
+        let soonest = self.patience / SOONEST_PART;
+        self.pause = lacks.max(soonest).max(took.saturating_mul(COST_PART));
     }
 
     fn carry_out(&mut self, verdict: Verdict) {
