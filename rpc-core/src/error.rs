@@ -148,7 +148,10 @@ impl Error {
         Self::of(code, message.into())
     }
 
-    /// [`new`](Self::new), compiled once.
+    /// [`new`](Self::new), compiled once. Cold, as the builder's methods are, so that the ways to a
+    /// failure are compiled for little code.
+    #[cold]
+    #[inline(never)]
     fn of(code: Code, message: Cow<'static, str>) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -167,15 +170,21 @@ impl Error {
     }
 
     /// For the builder's methods: alone with it, as nearly always, nothing is copied.
+    #[cold]
+    #[inline(never)]
     fn inner_mut(&mut self) -> &mut Inner {
         Arc::make_mut(&mut self.inner)
     }
 
+    #[cold]
+    #[inline(never)]
     fn hinting(mut self, hint: Cow<'static, str>) -> Self {
         self.inner_mut().hint = Some(hint);
         self
     }
 
+    #[cold]
+    #[inline(never)]
     fn at(mut self, address: Arc<str>) -> Self {
         self.inner_mut().address.get_or_insert(address);
         self
@@ -228,6 +237,8 @@ impl Error {
     }
 
     /// Sets whether the method ran.
+    #[cold]
+    #[inline(never)]
     pub fn with_executed(mut self, executed: Executed) -> Self {
         self.inner_mut().executed = executed;
         self

@@ -18,9 +18,11 @@ use crate::error::{Code, Error};
 use crate::limits::Limits;
 use crate::server::{Router, ServerBuilder};
 use crate::service::{BoxFuture, Descriptor, Service};
+#[cfg(all(unix, feature = "pipes"))]
+use crate::transport;
 #[cfg(feature = "_tls")]
 use crate::transport::ClientTls;
-use crate::transport::{self, Address, Connector, IntoAddress, Restart};
+use crate::transport::{Address, Connector, IntoAddress, Restart};
 
 /// Builds a [`Channel`]. What is wrong with an address comes out at the end, so that the builder
 /// reads as one sentence.
@@ -42,7 +44,21 @@ pub struct ChannelBuilder {
 enum Place {
     Address(Result<Address, Error>),
     Connector(Box<dyn Connector>),
+    #[cfg(all(unix, feature = "pipes"))]
     Child(Box<Command>),
+}
+
+impl Place {
+    #[cfg(all(unix, feature = "pipes"))]
+    fn child(command: Command) -> Self {
+        Self::Child(Box::new(command))
+    }
+
+    #[cfg(not(all(unix, feature = "pipes")))]
+    fn child(command: Command) -> Self {
+        let command = command.get_program().to_string_lossy().into_owned();
+        Self::Address(Ok(Address::Exec { command }))
+    }
 }
 
 impl Channel {
@@ -62,7 +78,7 @@ impl Channel {
     /// two are pipes, whatever the command says of them; everything else is as it says, the standard
     /// error too.
     pub fn builder_for(command: Command) -> ChannelBuilder {
-        ChannelBuilder::new(Place::Child(Box::new(command)))
+        ChannelBuilder::new(Place::child(command))
     }
 
     /// Dials `address` with the defaults of [`builder`](Self::builder).
@@ -219,8 +235,42 @@ impl ChannelBuilder {
     ///
     /// # Errors
     /// The address is invalid.
-    pub fn connect_lazy(self) -> Result<Channel, Error> {
-        let mut options = self.options;
+    pub fn connect_lazy(mut self) -> Result<Channel, Error> {
+        self.expect()?;
+        self.offer()?;
+        let options = Arc::new(self.options);
+        let connector = match self.place {
+            Place::Connector(connector) => options.connect.guard(connector)?,
+            #[cfg(all(unix, feature = "pipes"))]
+            Place::Child(command) => {
+                let connector = transport::to_child(*command, &options.connect);
+                options.connect.guard(connector)?
+            }
+            Place::Address(address) => match address? {
+                #[cfg(feature = "discovery")]
+                Address::Matchmaker { daemon, service } => {
+                    let Some(name) = service.or(self.service) else {
+                        let error =
+                            Error::new(Code::InvalidAddress, "the address names no service");
+                        return Err(error.with_hint("write mm:Service, or mm://host:port/Service"));
+                    };
+                    let said = daemon.map(|at| Ok(Address::Tcp(at))).or(self.matchmaker);
+                    let matchmaker = daemon::place(daemon::address(said)?)?;
+                    matchmaker.connector(&daemon::options(&options.connect))?;
+                    let mut query = Query::new(name);
+                    query.version_requirement = self.version;
+                    let balance = Balance::new(matchmaker, query, Arc::clone(&options));
+                    return Ok(Channel::new(balance, options).allowing(self.deadline));
+                }
+                address => address.connector(&options.connect)?,
+            },
+        };
+        let dialer = Dialer::new(connector, Arc::clone(&options), None);
+        Ok(Channel::new(dialer, options).allowing(self.deadline))
+    }
+
+    /// Puts down who must be there.
+    fn expect(&mut self) -> Result<(), Error> {
         let service = match &self.place {
             Place::Address(Ok(Address::Matchmaker {
                 service: Some(service),
@@ -228,74 +278,50 @@ impl ChannelBuilder {
             })) => Some(service),
             _ => self.service.as_ref(),
         };
-        for name in self.expected {
-            options.connect = options.connect.expect_identity(fill_in(&name, service)?);
+        for name in &self.expected {
+            let connect = std::mem::take(&mut self.options.connect);
+            self.options.connect = connect.expect_identity(fill_in(name, service)?);
         }
-        if !self.callbacks.is_empty() {
-            let router = Router::new(
-                self.callbacks,
-                ServerBuilder::CALLS_MAX,
-                ServerBuilder::BUFFERS_MAX,
-                *options.limits,
-            )?;
-            options.handler = Some(Arc::new(router));
+        Ok(())
+    }
+
+    /// Puts down what the servers may call.
+    fn offer(&mut self) -> Result<(), Error> {
+        if self.callbacks.is_empty() {
+            return Ok(());
         }
-        let options = Arc::new(options);
-        let address = match self.place {
-            Place::Connector(connector) => {
-                let connector = options.connect.guard(connector)?;
-                let dialer = Dialer::new(connector, Arc::clone(&options), None);
-                return Ok(Channel::new(dialer, options).allowing(self.deadline));
-            }
-            Place::Child(command) => {
-                let connector = transport::to_child(*command, &options.connect)?;
-                let connector = options.connect.guard(connector)?;
-                let dialer = Dialer::new(connector, Arc::clone(&options), None);
-                return Ok(Channel::new(dialer, options).allowing(self.deadline));
-            }
-            Place::Address(address) => address?,
-        };
-        let channel = match address {
-            #[cfg(feature = "discovery")]
-            Address::Matchmaker { daemon, service } => {
-                let Some(name) = service.or(self.service) else {
-                    let error = Error::new(Code::InvalidAddress, "the address names no service");
-                    return Err(error.with_hint("write mm:Service, or mm://host:port/Service"));
-                };
-                let said = daemon.map(|at| Ok(Address::Tcp(at))).or(self.matchmaker);
-                let matchmaker = daemon::place(daemon::address(said)?)?;
-                matchmaker.connector(&daemon::options(&options.connect))?;
-                let mut query = Query::new(name);
-                query.version_requirement = self.version;
-                Channel::new(
-                    Balance::new(matchmaker, query, Arc::clone(&options)),
-                    options,
-                )
-            }
-            address => {
-                let dialer = Dialer::new(
-                    address.connector(&options.connect)?,
-                    Arc::clone(&options),
-                    None,
-                );
-                Channel::new(dialer, options)
-            }
-        };
-        Ok(channel.allowing(self.deadline))
+        let router = Router::new(
+            std::mem::take(&mut self.callbacks),
+            ServerBuilder::CALLS_MAX,
+            ServerBuilder::BUFFERS_MAX,
+            *self.options.limits,
+        )?;
+        self.options.handler = Some(Arc::new(router));
+        Ok(())
     }
 }
 
 /// The name of an identity, with that of the service where it belongs.
+#[cold]
 fn fill_in(name: &str, service: Option<&String>) -> Result<String, Error> {
-    const PLACE: &str = "{service}";
-    match service {
-        Some(service) => Ok(name.replace(PLACE, service)),
-        None if name.contains(PLACE) => {
+    const PLACE: &[u8] = b"{service}";
+    let (mut filled, mut rest) = (String::new(), name);
+    // Looked for byte by byte: a search for texts is more code than all else here.
+    while let Some(at) = rest
+        .as_bytes()
+        .windows(PLACE.len())
+        .position(|it| it == PLACE)
+    {
+        let Some(service) = service else {
             let text = format!("no service is named that could stand in `{name}`");
-            Err(Error::new(Code::InvalidAddress, text).with_hint("write its name"))
-        }
-        None => Ok(name.to_owned()),
+            return Err(Error::new(Code::InvalidAddress, text).with_hint("write its name"));
+        };
+        filled.push_str(&rest[..at]);
+        filled.push_str(service);
+        rest = &rest[at + PLACE.len()..];
     }
+    filled.push_str(rest);
+    Ok(filled)
 }
 
 impl fmt::Debug for ChannelBuilder {
@@ -304,6 +330,7 @@ impl fmt::Debug for ChannelBuilder {
         match &self.place {
             Place::Address(address) => debug.field("address", address),
             Place::Connector(connector) => debug.field("address", &connector.address()),
+            #[cfg(all(unix, feature = "pipes"))]
             Place::Child(command) => debug.field("command", command),
         };
         debug.finish_non_exhaustive()

@@ -96,8 +96,9 @@ pub(super) fn check_name(name: &str) -> Result<(), Error> {
     if is_one && name.len() <= NAME_MAX {
         return Ok(());
     }
-    let shown: String = name.chars().take(80).flat_map(char::escape_debug).collect();
-    let text = format!("`{shown}` does not name an identity");
+    let end = name.char_indices().nth(80).map_or(name.len(), |(at, _)| at);
+    let shown = name.get(..end).unwrap_or_default();
+    let text = format!("{shown:?} does not name an identity");
     Err(Error::new(Code::InvalidAddress, text)
         .with_hint("write spiffe://domain/path, dns:name, sha256:fingerprint or uid:number"))
 }

@@ -187,21 +187,12 @@ pub trait Connector: Send + Sync + 'static {
 }
 
 /// A connector to the child that `command` starts, as `exec:` has it.
-///
-/// # Errors
-/// [`Code::InvalidAddress`] where this version cannot do that.
+#[cfg(all(unix, feature = "pipes"))]
 pub(crate) fn to_child(
     command: std::process::Command,
     options: &ConnectOptions,
-) -> Result<Box<dyn Connector>, Error> {
-    #[cfg(all(unix, feature = "pipes"))]
-    return Ok(Box::new(exec::ExecConnector::new(command, options)));
-    #[cfg(not(all(unix, feature = "pipes")))]
-    {
-        let _ = options;
-        let program = command.get_program().to_string_lossy().into_owned();
-        Err(Address::Exec { command: program }.unsupported("connect to"))
-    }
+) -> Box<dyn Connector> {
+    Box::new(exec::ExecConnector::new(command, options))
 }
 
 /// The first byte of a connection of this framework. It stands in no text, UTF-8 or otherwise, so
