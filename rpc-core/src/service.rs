@@ -148,7 +148,12 @@ impl Method {
     /// knows its types.
     #[doc(hidden)]
     pub const fn recoded(mut self, recode: Recode) -> Self {
-        self.recode = Some(recode);
+        // Only a process between two others asks for it, and none links what it names without.
+        self.recode = if cfg!(feature = "patterns") {
+            Some(recode)
+        } else {
+            None
+        };
         self
     }
 

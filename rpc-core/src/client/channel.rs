@@ -157,8 +157,9 @@ impl Channel {
     ) -> Pending {
         let started = now();
         let codec = self.inner.options.codec;
-        let payload =
-            Payload::written(|buffer| codec.encode_into(arguments, buffer, Limits::MESSAGE_MAX));
+        let payload = Payload::written(&mut |buffer| {
+            codec.encode_into(arguments, buffer, Limits::MESSAGE_MAX)
+        });
         let payload = match tail {
             Some(_) => payload.map(|payload| payload.with_tail(tail)),
             None => payload,

@@ -57,7 +57,7 @@ pub(crate) fn recode_arguments<A: Serialize>(
     arguments: &A,
     tail: Option<Bytes>,
 ) -> Result<Payload, Reply> {
-    Payload::written(|buffer| codec.encode_into(arguments, buffer, Limits::MESSAGE_MAX))
+    Payload::written(&mut |buffer| codec.encode_into(arguments, buffer, Limits::MESSAGE_MAX))
         .map(|payload| payload.with_tail(tail))
         .map_err(|error| Reply::Failure(error.with_executed(Executed::No)))
 }
@@ -133,7 +133,7 @@ impl Passage {
             }
         };
         let (value, tail) = Part::of(value);
-        Payload::written(|buffer| self.to.encode_into(&value, buffer, self.limit))
+        Payload::written(&mut |buffer| self.to.encode_into(&value, buffer, self.limit))
             .map(|payload| payload.with_tail(tail))
     }
 }

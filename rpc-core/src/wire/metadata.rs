@@ -1,6 +1,7 @@
 //! Key-value pairs beside the arguments of a call.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
 
@@ -11,9 +12,11 @@ use crate::error::{Code, Error};
 ///
 /// A key is 1 to 128 bytes of ASCII lower case letters, digits, `-`, `_` and `.`; a value is at
 /// most 4 KiB; there are at most 64 entries and 8 KiB in all. The limits hold on both sides.
-#[derive(Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Metadata {
-    entries: Vec<Entry>,
+    /// None where there are none, as nearly always; otherwise never changed, so that clones share
+    /// them.
+    entries: Option<Arc<Vec<Entry>>>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -22,19 +25,6 @@ struct Entry {
     value: Bytes,
     /// Whether nested calls carry it on.
     travels: bool,
-}
-
-/// Nearly always of nothing, which is said here because `Vec` does not look.
-impl Clone for Metadata {
-    #[inline]
-    fn clone(&self) -> Self {
-        match self.is_empty() {
-            true => Self::new(),
-            false => Self {
-                entries: self.entries.clone(),
-            },
-        }
-    }
 }
 
 impl Metadata {
@@ -49,14 +39,22 @@ impl Metadata {
 
     /// Without entries.
     pub const fn new() -> Self {
+        Self { entries: None }
+    }
+
+    fn of(entries: Vec<Entry>) -> Self {
         Self {
-            entries: Vec::new(),
+            entries: (!entries.is_empty()).then(|| Arc::new(entries)),
         }
+    }
+
+    fn entries(&self) -> &[Entry] {
+        self.entries.as_ref().map_or(&[], |entries| entries)
     }
 
     /// The value of `key`.
     pub fn value(&self, key: &str) -> Option<&Bytes> {
-        self.entries
+        self.entries()
             .iter()
             .find(|entry| entry.key == key)
             .map(|entry| &entry.value)
@@ -80,32 +78,28 @@ impl Metadata {
 
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_none()
     }
 
     /// The keys and values, in the order they were set.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Bytes)> {
-        self.entries
+        self.entries()
             .iter()
             .map(|entry| (entry.key.as_str(), &entry.value))
     }
 
     /// The entries that nested calls carry on.
     pub(crate) fn travelling(&self) -> Self {
-        Self {
-            entries: self
-                .entries
-                .iter()
-                .filter(|entry| entry.travels)
-                .cloned()
-                .collect(),
+        if self.is_empty() {
+            return Self::new();
         }
+        Self::of(self.chosen(&|entry| entry.travels))
     }
 
     /// These entries and those of `other`, which replace ones of the same key.
     pub(crate) fn merged(&self, other: &Self) -> Result<Self, Error> {
         let mut merged = self.clone();
-        for entry in &other.entries {
+        for entry in other.entries() {
             merged.set(&entry.key, entry.value.clone(), entry.travels)?;
         }
         Ok(merged)
@@ -113,19 +107,14 @@ impl Metadata {
 
     fn set(&mut self, key: &str, value: Bytes, travels: bool) -> Result<(), Error> {
         check(key, &value).map_err(|(code, what)| Error::new(code, format!("metadata: {what}")))?;
-        let mut entries: Vec<Entry> = self
-            .entries
-            .iter()
-            .filter(|entry| entry.key != key)
-            .cloned()
-            .collect();
+        let mut entries = self.chosen(&|entry| entry.key != key);
         entries.push(Entry {
             key: key.to_owned(),
             value,
             travels,
         });
-        let set = Self { entries };
-        if set.entries.len() > Self::ENTRIES_MAX || set.wire_len() > Self::TOTAL_MAX {
+        let set = Self::of(entries);
+        if set.entries().len() > Self::ENTRIES_MAX || set.wire_len() > Self::TOTAL_MAX {
             return Err(Error::new(
                 Code::TooLarge,
                 format!(
@@ -139,13 +128,23 @@ impl Metadata {
         Ok(())
     }
 
+    fn chosen(&self, is_chosen: &dyn Fn(&Entry) -> bool) -> Vec<Entry> {
+        let mut chosen = Vec::new();
+        for entry in self.entries() {
+            if is_chosen(entry) {
+                chosen.push(entry.clone());
+            }
+        }
+        chosen
+    }
+
     /// Bytes of the block, 0 where there is none.
     pub(crate) fn wire_len(&self) -> usize {
-        if self.entries.is_empty() {
+        if self.is_empty() {
             return 0;
         }
         // The count, and for each entry two flags-and-length bytes and two of the value's length.
-        self.entries.iter().fold(1_usize, |sum, entry| {
+        self.entries().iter().fold(1_usize, |sum, entry| {
             sum.saturating_add(4)
                 .saturating_add(entry.key.len())
                 .saturating_add(entry.value.len())
@@ -153,8 +152,8 @@ impl Metadata {
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) {
-        out.put_u8(u8::try_from(self.entries.len()).unwrap_or(u8::MAX));
-        for entry in &self.entries {
+        out.put_u8(u8::try_from(self.entries().len()).unwrap_or(u8::MAX));
+        for entry in self.entries() {
             out.put_u8(u8::from(entry.travels));
             out.put_u8(u8::try_from(entry.key.len()).unwrap_or(u8::MAX));
             out.put_u16_le(u16::try_from(entry.value.len()).unwrap_or(u16::MAX));
@@ -191,7 +190,7 @@ impl Metadata {
                 travels,
             });
         }
-        let metadata = Self { entries };
+        let metadata = Self::of(entries);
         if metadata.wire_len() > Self::TOTAL_MAX {
             return Err(body.malformed("too much metadata"));
         }
@@ -202,10 +201,9 @@ impl Metadata {
 fn check(key: &str, value: &Bytes) -> Result<(), (Code, String)> {
     let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-_.".contains(&c);
     if key.is_empty() || !key.bytes().all(allowed) {
-        let key = key.escape_debug();
         return Err((
             Code::Codec,
-            format!("the key \"{key}\" is not lower case letters, digits, -_."),
+            format!("the key {key:?} is not lower case letters, digits, -_."),
         ));
     }
     if key.len() > Metadata::KEY_MAX || value.len() > Metadata::VALUE_MAX {
@@ -225,7 +223,7 @@ fn check(key: &str, value: &Bytes) -> Result<(), (Code, String)> {
 impl fmt::Debug for Metadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set()
-            .entries(self.entries.iter().map(|entry| &entry.key))
+            .entries(self.entries().iter().map(|entry| &entry.key))
             .finish()
     }
 }

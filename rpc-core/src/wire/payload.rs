@@ -3,9 +3,11 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::error::Error;
 use crate::pool;
 use crate::split::Split;
 
@@ -36,7 +38,17 @@ enum Place {
 enum Own {
     /// So many bytes in place.
     Here(u8),
-    Split(Box<Split>),
+    Split(Parts),
+}
+
+/// A message in two parts, which nobody else has. It is behind an [`Arc`] because dropping one takes
+/// little code where it stands, and payloads are dropped in very many places.
+struct Parts(Arc<Split>);
+
+impl Clone for Parts {
+    fn clone(&self) -> Self {
+        Self(Arc::new(Split::clone(&self.0)))
+    }
 }
 
 /// The most bytes that are held in place: with it the whole is 64 bytes, one line of the cache.
@@ -85,8 +97,11 @@ impl Payload {
         }
     }
 
-    /// What `write` appends to the empty buffer that it is given.
-    pub(crate) fn written<E>(write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Self, E> {
+    /// What `write` appends to the empty buffer that it is given. Compiled once, and not for each type
+    /// that is encoded.
+    pub(crate) fn written(
+        write: &mut dyn FnMut(&mut Vec<u8>) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
             Ok(mut scratch) => Self::written_to(&mut scratch, write),
             // A value that makes a call while it is encoded.
@@ -94,11 +109,10 @@ impl Payload {
         })
     }
 
-    #[inline]
-    fn written_to<E>(
+    fn written_to(
         buffer: &mut Vec<u8>,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<Self, E> {
+        write: &mut dyn FnMut(&mut Vec<u8>) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         let written = write(buffer);
         let length = buffer.len();
         let payload = if length > SCRATCH_MAX {
@@ -122,7 +136,7 @@ impl Payload {
     pub(crate) fn split(split: Split) -> Self {
         Self {
             here: [0; HERE],
-            place: Place::Own(Own::Split(Box::new(split))),
+            place: Place::Own(Own::Split(Parts(Arc::new(split)))),
         }
     }
 
@@ -139,7 +153,7 @@ impl Payload {
     #[inline]
     pub(crate) fn parts(&self) -> Option<&Split> {
         match &self.place {
-            Place::Own(Own::Split(split)) => Some(split),
+            Place::Own(Own::Split(Parts(split))) => Some(split),
             _ => None,
         }
     }
@@ -149,7 +163,7 @@ impl Payload {
     pub fn len(&self) -> usize {
         match &self.place {
             Place::Own(Own::Here(length)) => usize::from(*length),
-            Place::Own(Own::Split(split)) => split.len(),
+            Place::Own(Own::Split(Parts(split))) => split.len(),
             Place::There(bytes) => bytes.len(),
         }
     }
@@ -166,12 +180,12 @@ impl Payload {
             return Bytes::new();
         }
         match &mut self.place {
-            Place::Own(Own::Split(split)) if split.head().len() <= first => {
+            Place::Own(Own::Split(Parts(split))) if split.head().len() <= first => {
                 let rest = split.tail();
                 *self = Self::copy_from_slice(split.head());
                 rest
             }
-            Place::Own(Own::Split(split)) => {
+            Place::Own(Own::Split(Parts(split))) => {
                 let mut whole = split.whole().clone();
                 let rest = whole.split_off(first);
                 *self = whole.into();
@@ -211,7 +225,7 @@ impl Payload {
     pub fn into_bytes(self) -> Bytes {
         match self.place {
             Place::There(bytes) => bytes,
-            Place::Own(Own::Split(split)) => split.whole().clone(),
+            Place::Own(Own::Split(Parts(split))) => split.whole().clone(),
             Place::Own(Own::Here(_)) => Bytes::copy_from_slice(&self),
         }
     }
@@ -257,7 +271,7 @@ impl Deref for Payload {
                 self.here.get(..usize::from(*length)).unwrap_or_default()
             }
             Place::There(bytes) => bytes,
-            Place::Own(Own::Split(split)) => split.whole(),
+            Place::Own(Own::Split(Parts(split))) => split.whole(),
         }
     }
 }
@@ -315,11 +329,12 @@ impl fmt::Debug for Payload {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Code;
 
     fn written(bytes: &[u8]) -> Payload {
-        Payload::written(|buffer| {
+        Payload::written(&mut |buffer| {
             buffer.extend_from_slice(bytes);
-            Ok::<_, ()>(())
+            Ok(())
         })
         .unwrap()
     }
@@ -353,11 +368,11 @@ mod tests {
 
     #[test]
     fn a_failed_write_leaves_nothing_for_the_next() {
-        let failed = Payload::written(|buffer| {
+        let failed = Payload::written(&mut |buffer| {
             buffer.extend_from_slice(b"half");
-            Err("no")
+            Err(Error::new(Code::Codec, "no"))
         });
-        assert_eq!(failed, Err("no"));
+        assert_eq!(failed.unwrap_err().code(), Code::Codec);
         assert_eq!(&written(b"whole")[..], b"whole");
     }
 
