@@ -78,7 +78,7 @@ pub(crate) struct Connection {
     /// We sent go-away: calls above this number do not run.
     leaving: Option<u64>,
     /// The go-away to be sent once the answer is here.
-    unsaid: Option<Box<Frame>>,
+    unsaid: Option<Arc<Frame>>,
     /// The peer sent go-away: it does not run calls of ours above this number.
     draining: Option<u64>,
     /// What the peer said when it gave us up.

@@ -105,14 +105,17 @@ impl Outbox {
 
     fn forget_bulk(&mut self, id: CallId, callee: bool) {
         let mut freed = 0_usize;
-        self.bulk.retain(|bulk| {
-            let drop = bulk.id == id && bulk.callee == callee;
-            if drop && callee {
+        for _ in 0..self.bulk.len() {
+            let Some(bulk) = self.bulk.pop_front() else {
+                break;
+            };
+            if bulk.id != id || bulk.callee != callee {
+                self.bulk.push_back(bulk);
+            } else if callee {
                 freed = freed.saturating_add(bulk.rest.len());
                 self.bulk_replies = self.bulk_replies.saturating_sub(1);
             }
-            !drop
-        });
+        }
         self.replies = self.replies.saturating_sub(freed);
     }
 

@@ -1,6 +1,6 @@
 //! The calls that the peer makes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::Instant;
 
 use super::assembly::{Assembly, Bounds};
@@ -21,7 +21,7 @@ pub(super) struct Served {
     /// Bytes of requests under assembly.
     assembling: usize,
     /// Which calls of the table are held; the oldest is released first.
-    held: VecDeque<CallId>,
+    held: Vec<CallId>,
 }
 
 #[derive(Debug)]
@@ -224,7 +224,7 @@ impl Served {
 
     /// A held request that may run now.
     pub(super) fn release(&mut self) -> Option<Complete> {
-        let id = *self.held.front()?;
+        let id = *self.held.first()?;
         match self.remove(id)? {
             Entry {
                 deadline,
@@ -271,20 +271,28 @@ impl Served {
         if self.earliest.is_none_or(|earliest| now < earliest) {
             return Vec::new();
         }
-        let live = |entry: &&Entry| !matches!(entry.state, State::Aborted);
-        let late = self
-            .table
-            .iter()
-            .filter(|(_, entry)| entry.deadline <= now && live(entry))
-            .map(|(id, _)| *id)
-            .collect();
-        let rest = self.table.values().filter(live).map(|entry| entry.deadline);
-        self.earliest = rest.filter(|&deadline| deadline > now).min();
+        let mut late = Vec::new();
+        self.earliest = None;
+        for (id, entry) in &self.table {
+            if matches!(entry.state, State::Aborted) {
+                continue;
+            }
+            if entry.deadline <= now {
+                late.push(*id);
+            } else if self
+                .earliest
+                .is_none_or(|earliest| entry.deadline < earliest)
+            {
+                self.earliest = Some(entry.deadline);
+            }
+        }
         late
     }
 
     pub(super) fn ids(&self) -> Vec<CallId> {
-        self.table.keys().copied().collect()
+        let mut ids = Vec::new();
+        self.table.keys().for_each(|id| ids.push(*id));
+        ids
     }
 
     pub(super) fn earliest(&self) -> Option<Instant> {

@@ -1,6 +1,5 @@
 //! The first thing that two programs do not agree on, as a sentence.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use super::{MethodShape, Part, Shape, display};
@@ -184,21 +183,14 @@ fn compare_parts(
             format!("`{name}`")
         }
     };
-    let (our_names, their_names) = (names(ours), names(theirs));
-    if let Some(part) = theirs
-        .iter()
-        .find(|part| !our_names.contains(part.name.as_str()))
-    {
+    if let Some(part) = beyond(theirs, ours) {
         return Some(format!(
             ": the server's {} has {one} `{}` that this client lacks",
             called(their_name),
             Shown(kind, part)
         ));
     }
-    if let Some(part) = ours
-        .iter()
-        .find(|part| !their_names.contains(part.name.as_str()))
-    {
+    if let Some(part) = beyond(ours, theirs) {
         return Some(format!(
             ": this client's {} has {one} `{}` that the server lacks",
             called(name),
@@ -221,8 +213,10 @@ fn compare_parts(
     })
 }
 
-fn names(parts: &[Part]) -> HashSet<&str> {
-    parts.iter().map(|part| part.name.as_str()).collect()
+/// The first of `some` whose name is not among those of `others`.
+fn beyond<'a>(some: &'a [Part], others: &[Part]) -> Option<&'a Part> {
+    some.iter()
+        .find(|part| others.iter().all(|other| other.name != part.name))
 }
 
 fn counted(count: usize, noun: &str) -> String {

@@ -1,7 +1,6 @@
 //! What a probe notes while a type deserializes itself, and what that means for the next one.
 
 use std::any::type_name;
-use std::collections::HashMap;
 use std::fmt;
 
 use super::graph::{Graph, Id, Node, Variant};
@@ -27,15 +26,41 @@ impl serde::de::Error for Objection {
     }
 }
 
+/// Values by key, in the order of the keys: as quick as a hash for so few, and far less code.
+struct Notes<K, V>(Vec<(K, V)>);
+
+impl<K: Ord, V: Copy> Notes<K, V> {
+    const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    fn get(&self, key: &K) -> Option<V> {
+        let place = self.0.binary_search_by(|(other, _)| other.cmp(key));
+        place.ok().and_then(|at| self.0.get(at)).map(|it| it.1)
+    }
+
+    fn set(&mut self, key: K, value: V) {
+        match self.0.binary_search_by(|(other, _)| other.cmp(&key)) {
+            Ok(at) => self
+                .0
+                .iter_mut()
+                .skip(at)
+                .take(1)
+                .for_each(|it| it.1 = value),
+            Err(at) => self.0.insert(at, (key, value)),
+        }
+    }
+}
+
 /// What is remembered from probe to probe, and within one.
 pub(super) struct Watch {
     pub(super) graph: Graph,
     /// The node of each named type. Types are told apart by their full name with parameters.
-    types: HashMap<(&'static str, &'static str), Id>,
+    types: Notes<(&'static str, &'static str), Id>,
     /// How many of the values each type has objected to.
-    objections: HashMap<&'static str, usize>,
+    objections: Notes<&'static str, usize>,
     /// The variant to try where a value of an enum is needed and no variant is known to end.
-    guesses: HashMap<Id, usize>,
+    guesses: Notes<Id, usize>,
     /// The named types that the probe is inside of.
     pub(super) inside: Vec<Id>,
     /// The types that the probe is inside of, the named and the others.
@@ -52,9 +77,9 @@ impl Watch {
     pub(super) fn new() -> Self {
         Self {
             graph: Graph::new(),
-            types: HashMap::new(),
-            objections: HashMap::new(),
-            guesses: HashMap::new(),
+            types: Notes::new(),
+            objections: Notes::new(),
+            guesses: Notes::new(),
             inside: Vec::new(),
             names: Vec::new(),
             guessing: Vec::new(),
@@ -78,7 +103,7 @@ impl Watch {
     pub(super) fn offer<T>(&self) -> usize {
         std::iter::once(&type_name::<T>())
             .chain(self.names.iter().rev())
-            .find_map(|name| self.objections.get(name).copied())
+            .find_map(|name| self.objections.get(name))
             .unwrap_or(0)
     }
 
@@ -91,9 +116,10 @@ impl Watch {
     ) -> Result<R, Objection> {
         if result.is_err() && !self.settled {
             self.settled = true;
-            let objections = self.objections.entry(type_name::<T>()).or_insert(0);
-            *objections = objections.saturating_add(1);
-            if *objections < OFFERS {
+            let name = type_name::<T>();
+            let objections = self.objections.get(&name).unwrap_or(0).saturating_add(1);
+            self.objections.set(name, objections);
+            if objections < OFFERS {
                 self.graph.learnt = true;
             } else {
                 self.graph.refuse(id);
@@ -118,12 +144,12 @@ impl Watch {
     pub(super) fn named<T>(&mut self, name: &'static str, at: Id) -> Result<Id, Objection> {
         let key = (type_name::<T>(), name);
         let id = match self.types.get(&key) {
-            Some(&id) => id,
+            Some(id) => id,
             None => {
                 let Some(id) = self.graph.add() else {
                     return self.refuse(at);
                 };
-                self.types.insert(key, id);
+                self.types.set(key, id);
                 id
             }
         };
@@ -234,7 +260,7 @@ impl Watch {
             self.guess_again(start);
             return self.stop();
         }
-        let guess = self.guesses.get(&id).copied().unwrap_or(0);
+        let guess = self.guesses.get(&id).unwrap_or(0);
         let possible = |index: &usize| {
             variants
                 .get(*index)
@@ -254,13 +280,13 @@ impl Watch {
             let Node::Enum(_, variants) = self.graph.node(id) else {
                 continue;
             };
-            let guess = self.guesses.entry(id).or_insert(0);
-            *guess = guess.saturating_add(1);
-            if *guess < variants.len() {
+            let guess = self.guesses.get(&id).unwrap_or(0).saturating_add(1);
+            if guess < variants.len() {
+                self.guesses.set(id, guess);
                 self.graph.learnt = true;
                 return;
             }
-            *guess = 0;
+            self.guesses.set(id, 0);
         }
         // All were tried: there is no value that ends.
         for id in circle {

@@ -34,7 +34,7 @@ impl Connection {
                 let refuse = (Code::Draining, "the server is shutting down");
                 Arc::make_mut(&mut self.opening).refuse = Some(refuse);
             }
-            Handshake::AwaitAnswer { .. } => self.unsaid = Some(Box::new(frame)),
+            Handshake::AwaitAnswer { .. } => self.unsaid = Some(Arc::new(frame)),
             Handshake::AwaitReady { .. } | Handshake::Established => self.outbox.frame(&frame),
         }
     }
@@ -100,8 +100,12 @@ impl Connection {
             self.stop(id);
         }
         // What was not handed out yet does not run.
-        self.events
-            .retain(|event| !matches!(event, Event::Request { .. }));
+        for _ in 0..self.events.len() {
+            match self.events.pop_front() {
+                Some(Event::Request { .. }) | None => {}
+                Some(event) => self.events.push_back(event),
+            }
+        }
         self.served.abandon();
         // A call that counts as not run must not be completed after all.
         self.outbox.abandon();
