@@ -32,8 +32,8 @@ use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
-/// Starts a task of this crate that is not made for each call. All of them are one type to the
-/// runtime, whose code for a task is large and compiled once for each type.
+/// Starts a task of this crate. All of them are one type to the runtime, whose code for a task is
+/// large and compiled once for each type.
 pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     spawn_boxed(Box::pin(task))
 }

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "patterns")]
 use tokio::sync::watch;
 
 use super::pattern::Host;
@@ -30,6 +31,8 @@ impl Acceptor {
 
     pub(super) async fn run(mut self) {
         let mut trouble = Trouble::new(self.listener.address());
+        // What the door is for, only such a server does.
+        #[cfg(feature = "patterns")]
         let mut door = self.host.door();
         let stop = self.stop.clone();
         // One wait for all connections: each new one would be noted where it waits and struck off.
@@ -48,9 +51,16 @@ impl Acceptor {
                     },
                 }
             } else {
-                match race(race(stands(&mut door, false), accepting), stopped.as_mut()).await {
-                    Either::First(Either::Second(accepted)) => accepted,
-                    Either::First(Either::First(())) if self.listener.suspend() => {
+                let coming = race(accepting, stopped.as_mut());
+                #[cfg(not(feature = "patterns"))]
+                match coming.await {
+                    Either::First(accepted) => accepted,
+                    Either::Second(()) => continue,
+                }
+                #[cfg(feature = "patterns")]
+                match race(stands(&mut door, false), coming).await {
+                    Either::Second(Either::First(accepted)) => accepted,
+                    Either::First(()) if self.listener.suspend() => {
                         let opens = stands(&mut door, true);
                         if let Either::Second(()) = race(opens, stopped.as_mut()).await {
                             // Nobody can come.
@@ -65,12 +75,12 @@ impl Acceptor {
                         }
                         continue;
                     }
-                    Either::First(Either::First(())) => {
+                    Either::First(()) => {
                         // Its clients wait inside.
                         door = None;
                         continue;
                     }
-                    Either::Second(()) => continue,
+                    Either::Second(Either::Second(())) => continue,
                 }
             };
             match accepted {
@@ -109,6 +119,7 @@ impl Acceptor {
 }
 
 /// Waits until the door stands so; for ever, where it always stands open.
+#[cfg(feature = "patterns")]
 async fn stands(door: &mut Option<watch::Receiver<bool>>, open: bool) {
     if let Some(door) = door {
         if door.wait_for(|is_open| *is_open == open).await.is_ok() {

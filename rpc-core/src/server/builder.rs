@@ -10,7 +10,7 @@ use super::companion::Place;
 #[cfg(feature = "discovery")]
 use super::companion::{Companion, Offering, Recruit, RegistrationWish};
 use super::connections::Connections;
-use super::pattern::Pattern;
+use super::pattern::{Host, Pattern};
 use super::reception::Reception;
 use super::{Router, Server};
 use crate::codec::CodecId;
@@ -231,65 +231,26 @@ impl ServerBuilder {
         starting
     }
 
-    async fn start_here(self) -> Result<Server, Error> {
-        let wrap = |service| {
-            self.layers
-                .iter()
-                .rev()
-                .fold(service, |inner, layer| layer.layer(inner))
-        };
-        let services = self.services.into_iter().map(wrap).collect();
-        let router = Arc::new(Router::new(
-            services,
-            self.calls_max,
-            self.buffers_max,
-            self.limits,
-        )?);
-        let addresses = self.addresses.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let connections = Arc::new(Connections::new(Arc::clone(&router), self.handshaking_max));
-        let reception = |instance| Reception {
-            limits: Arc::new(self.limits),
-            opening: Arc::new(Opening {
-                codecs: CodecId::ALL.iter().map(|codec| codec.to_wire()).collect(),
-                expected: None,
-                credentials: Bytes::new(),
-                instance,
-                refuse: None,
-            }),
-            connections_max: self.connections_max,
-            connections_per_peer_max: self.connections_per_peer_max,
-            router: Arc::clone(&router),
-            connections: Arc::clone(&connections),
-        };
+    async fn start_here(mut self) -> Result<Server, Error> {
         #[cfg(all(target_os = "linux", feature = "patterns"))]
-        if let Some(duty) = super::subserver::duty() {
-            let reception = Arc::new(reception(duty.instance().to_be_bytes()));
+        let duty = super::subserver::duty();
+        #[cfg(all(target_os = "linux", feature = "patterns"))]
+        let instance = duty.map_or_else(new_instance, |duty| duty.instance().to_be_bytes());
+        #[cfg(not(all(target_os = "linux", feature = "patterns")))]
+        let instance = new_instance();
+        let reception = self.reception(instance)?;
+        let addresses = self.checked_addresses()?;
+        #[cfg(all(target_os = "linux", feature = "patterns"))]
+        if let Some(duty) = duty {
             self.pattern
                 .perform(duty, &reception, &self.listen_options)
                 .await;
             // Another server of the program: only the main process listens.
             let addresses = addresses.iter().map(ToString::to_string).collect();
-            return Ok(Server::idle(addresses, Arc::clone(&connections)));
+            return Ok(Server::idle(addresses, Arc::clone(&reception.connections)));
         }
-        for address in &addresses {
-            self.pattern.check(address)?;
-        }
-        if !self.listeners.is_empty() {
-            self.pattern.check_foreign()?;
-        }
-        if addresses.is_empty() && self.listeners.is_empty() {
-            let error = Error::new(
-                Code::InvalidAddress,
-                "the server has no address to listen at",
-            );
-            return Err(error.with_hint("add `.listen(\"tcp://127.0.0.1:0\")`"));
-        }
-        let (mut listeners, mut elsewhere) = (Vec::new(), Vec::new());
-        let place = |listener: &dyn Listener| Place {
-            address: listener.address(),
-            identity: listener.identity(),
-        };
-        let mut places = Vec::new();
+        self.check_pattern(&addresses)?;
+        let (mut listeners, mut elsewhere, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for address in addresses {
             if self.pattern.listens(&address) {
                 places.push(Place {
@@ -302,39 +263,23 @@ impl ServerBuilder {
                 if self.pattern.hands_over() {
                     listener.defer();
                 }
-                places.push(place(&*listener));
+                places.push(Place::of(&*listener));
                 listeners.push(listener);
             }
         }
-        places.extend(self.listeners.iter().map(|listener| place(&**listener)));
-        listeners.extend(self.listeners);
-        let instance = fastrand::u128(..).to_be_bytes();
-        let reception = Arc::new(reception(instance));
-        let host = self.pattern.host(&reception, elsewhere).await?;
+        for listener in std::mem::take(&mut self.listeners) {
+            places.push(Place::of(&*listener));
+            listeners.push(listener);
+        }
+        let pattern = std::mem::take(&mut self.pattern);
+        let host = pattern.host(&reception, elsewhere).await?;
         // From here on the server exists, so that an error below stops what was started.
-        let addresses = places.iter().map(|place| place.address.clone());
-        let mut server = Server::idle(addresses.collect(), Arc::clone(&connections));
-        server.host = Some(Arc::clone(&host));
-        #[cfg(feature = "udp")]
-        for listener in &mut listeners {
-            let Reception {
-                limits, opening, ..
-            } = &*reception;
-            listener.guard(gate(Arc::clone(limits), Arc::clone(opening)));
-        }
-        for listener in listeners {
-            let acceptor = Acceptor {
-                listener,
-                stop: server.stop.clone(),
-                reception: Arc::clone(&reception),
-                host: Arc::clone(&host),
-            };
-            server.acceptors.push(spawn(acceptor.run()));
-        }
+        #[cfg_attr(not(feature = "discovery"), allow(unused_mut))]
+        let mut server = open(listeners, &places, &reception, host);
         #[cfg(feature = "discovery")]
         {
             let offering = Offering {
-                services: router.descriptors().collect(),
+                services: reception.router.descriptors().collect(),
                 places,
                 instance,
             };
@@ -345,6 +290,90 @@ impl ServerBuilder {
         }
         Ok(server)
     }
+
+    /// What clients are told, and the services behind it.
+    fn reception(&mut self, instance: [u8; 16]) -> Result<Arc<Reception>, Error> {
+        let mut services = std::mem::take(&mut self.services);
+        for layer in self.layers.iter().rev() {
+            for service in &mut services {
+                *service = layer.layer(Arc::clone(service));
+            }
+        }
+        let router = Router::new(services, self.calls_max, self.buffers_max, self.limits)?;
+        let router = Arc::new(router);
+        Ok(Arc::new(Reception {
+            limits: Arc::new(self.limits),
+            opening: Arc::new(Opening {
+                codecs: CodecId::ALL.iter().map(|codec| codec.to_wire()).collect(),
+                expected: None,
+                credentials: Bytes::new(),
+                instance,
+                refuse: None,
+            }),
+            connections_max: self.connections_max,
+            connections_per_peer_max: self.connections_per_peer_max,
+            connections: Arc::new(Connections::new(Arc::clone(&router), self.handshaking_max)),
+            router,
+        }))
+    }
+
+    /// The addresses, if all are valid.
+    fn checked_addresses(&mut self) -> Result<Vec<Address>, Error> {
+        let mut addresses = Vec::new();
+        for address in std::mem::take(&mut self.addresses) {
+            addresses.push(address?);
+        }
+        Ok(addresses)
+    }
+
+    /// Whether the pattern can do with these addresses, and with the listeners.
+    fn check_pattern(&self, addresses: &[Address]) -> Result<(), Error> {
+        for address in addresses {
+            self.pattern.check(address)?;
+        }
+        if !self.listeners.is_empty() {
+            return self.pattern.check_foreign();
+        }
+        if addresses.is_empty() {
+            let text = "the server has no address to listen at";
+            return Err(Error::new(Code::InvalidAddress, text)
+                .with_hint("add `.listen(\"tcp://127.0.0.1:0\")`"));
+        }
+        Ok(())
+    }
+}
+
+/// The number of one life of a server.
+fn new_instance() -> [u8; 16] {
+    fastrand::u128(..).to_be_bytes()
+}
+
+/// A server that takes in who comes to these listeners.
+#[cfg_attr(not(feature = "udp"), allow(unused_mut))]
+fn open(
+    listeners: Vec<Box<dyn Listener>>,
+    places: &[Place],
+    reception: &Arc<Reception>,
+    host: Arc<dyn Host>,
+) -> Server {
+    let addresses = places.iter().map(|place| place.address.clone()).collect();
+    let mut server = Server::idle(addresses, Arc::clone(&reception.connections));
+    server.host = Some(Arc::clone(&host));
+    for mut listener in listeners {
+        #[cfg(feature = "udp")]
+        {
+            let (limits, opening) = (&reception.limits, &reception.opening);
+            listener.guard(gate(Arc::clone(limits), Arc::clone(opening)));
+        }
+        let acceptor = Acceptor {
+            listener,
+            stop: server.stop.clone(),
+            reception: Arc::clone(reception),
+            host: Arc::clone(&host),
+        };
+        server.acceptors.push(spawn(acceptor.run()));
+    }
+    server
 }
 
 fn default_connections_max() -> usize {
@@ -362,11 +391,22 @@ fn descriptors_max() -> Option<usize> {
 /// The same for a small program, which links nothing to ask the system with.
 #[cfg(not(all(unix, feature = "_rustix")))]
 fn descriptors_max() -> Option<usize> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits
-        .lines()
-        .find(|line| line.starts_with("Max open files"))?;
-    line.split_ascii_whitespace().nth(3)?.parse().ok()
+    use std::fs::File;
+    use std::io::Read as _;
+
+    // Read at once and by bytes, which is little code, too.
+    let mut limits = [0; 4096];
+    let length = File::open("/proc/self/limits")
+        .ok()?
+        .read(&mut limits)
+        .ok()?;
+    let mut lines = limits.get(..length)?.split(|byte| *byte == b'\n');
+    let limit = lines.find_map(|line| line.strip_prefix(b"Max open files"))?;
+    let digits = limit
+        .trim_ascii_start()
+        .split(|byte| *byte == b' ')
+        .next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 impl fmt::Debug for ServerBuilder {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::error::Error;
 use crate::service::{BoxFuture, Descriptor};
-use crate::transport::{Address, ConnectOptions};
+use crate::transport::{Address, ConnectOptions, Listener};
 
 /// What a server offers once it listens.
 #[derive(Clone, Debug)]
@@ -23,6 +23,16 @@ pub(crate) struct Place {
     pub(crate) address: String,
     /// Who clients find there, as far as the transport proves it.
     pub(crate) identity: Option<String>,
+}
+
+impl Place {
+    /// Where clients find `listener`.
+    pub(super) fn of(listener: &dyn Listener) -> Self {
+        Self {
+            address: listener.address(),
+            identity: listener.identity(),
+        }
+    }
 }
 
 /// Started with a server and told first when it drains.

@@ -1,6 +1,5 @@
 //! The open connections of a server.
 
-use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -35,10 +34,11 @@ struct Open {
     members: usize,
     /// The number of the next member.
     next: u64,
-    /// How those that were spoken to are ended. By numbers that only grow, so that each comes behind
-    /// all others, which costs less than a hash that withstands an attack.
-    spoken_to: BTreeMap<u64, Ending>,
-    per_origin: HashMap<Origin, usize>,
+    /// How those that were spoken to are ended, in the order of their numbers. These only grow, so
+    /// that each comes in at the end; a table would cost more code than all else that is done here.
+    spoken_to: Vec<(u64, Ending)>,
+    /// Connections of each origin that has any, in order.
+    per_origin: Vec<(Origin, usize)>,
     /// Connections whose client has not said hello, the oldest first. `ready` is not waited for: an
     /// honest client may take a second for it, in which many others come.
     silent: Vec<u64>,
@@ -52,6 +52,17 @@ impl Open {
         if let Ok(place) = self.silent.binary_search(&key) {
             self.silent.remove(place);
         }
+    }
+
+    /// Where the ending of this number stands, or belongs.
+    fn ending(&self, key: u64) -> Result<usize, usize> {
+        self.spoken_to.binary_search_by_key(&key, |(key, _)| *key)
+    }
+
+    /// Where the count of this origin stands, or belongs.
+    fn origin(&self, origin: &Origin) -> Result<usize, usize> {
+        self.per_origin
+            .binary_search_by(|(other, _)| other.cmp(origin))
     }
 }
 
@@ -89,7 +100,7 @@ impl Ending {
 }
 
 /// Whose connections are counted together: those of a user of this machine, or of a host.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Origin {
     User(u32),
     Host(IpAddr),
@@ -128,7 +139,10 @@ impl Connections {
     pub(super) fn enter(self: &Arc<Self>, origin: Origin) -> Membership {
         let mut open = self.lock();
         open.members += 1;
-        *open.per_origin.entry(origin.clone()).or_default() += 1;
+        match open.origin(&origin) {
+            Ok(place) => open.per_origin[place].1 += 1,
+            Err(place) => open.per_origin.insert(place, (origin.clone(), 1)),
+        }
         open.next += 1;
         let key = open.next;
         drop(open);
@@ -145,7 +159,7 @@ impl Connections {
         self.leaving.cancel();
         let mut open = self.lock();
         open.draining = true;
-        open.spoken_to.values().for_each(Ending::go_away);
+        open.spoken_to.iter().for_each(|(_, it)| it.go_away());
     }
 
     /// Ends every connection at once.
@@ -154,7 +168,7 @@ impl Connections {
         self.leaving.cancel();
         let mut open = self.lock();
         open.draining = true;
-        open.spoken_to.values().for_each(Ending::close);
+        open.spoken_to.iter().for_each(|(_, it)| it.close());
     }
 
     /// Fires when the server begins to stop, in order or at once.
@@ -184,7 +198,9 @@ impl Connections {
 
     /// Connections of one origin.
     pub(super) fn from(&self, origin: &Origin) -> usize {
-        self.lock().per_origin.get(origin).copied().unwrap_or(0)
+        let open = self.lock();
+        open.origin(origin)
+            .map_or(0, |place| open.per_origin[place].1)
     }
 
     pub(super) fn calls(&self) -> usize {
@@ -245,25 +261,30 @@ impl Membership {
         }
         if open.silent.len() > self.connections.handshaking_max {
             let oldest = open.silent.remove(0);
-            if let Some(slow) = open.spoken_to.get(&oldest) {
-                slow.evict();
+            if let Ok(place) = open.ending(oldest) {
+                open.spoken_to[place].1.evict();
             }
         }
-        open.spoken_to.insert(self.key, ending);
+        match open.ending(self.key) {
+            Ok(place) => open.spoken_to[place].1 = ending,
+            Err(place) => open.spoken_to.insert(place, (self.key, ending)),
+        }
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
         let mut open = self.connections.lock();
-        open.spoken_to.remove(&self.key);
+        if let Ok(place) = open.ending(self.key) {
+            open.spoken_to.remove(place);
+        }
         if self.is_silent {
             open.speaks(self.key);
         }
-        if let Some(count) = open.per_origin.get_mut(&self.origin) {
-            *count -= 1;
-            if *count == 0 {
-                open.per_origin.remove(&self.origin);
+        if let Ok(place) = open.origin(&self.origin) {
+            open.per_origin[place].1 -= 1;
+            if open.per_origin[place].1 == 0 {
+                open.per_origin.remove(place);
             }
         }
         open.members -= 1;

@@ -21,7 +21,7 @@ use super::router::Router;
 use super::routes::Route;
 use crate::cancellation::Cancellation;
 use crate::context::Context;
-use crate::driver::{Charge, Link, Session, Started, Ticket, has_threads, now};
+use crate::driver::{Charge, Link, Session, Started, Ticket, has_threads, now, spawn};
 use crate::error::{Code, Error, Executed};
 use crate::proto::{Incoming, Terms};
 use crate::race::{Either, race};
@@ -146,7 +146,7 @@ impl Dispatch {
             permit: kept.permit.with(router.gauge.charge(held)),
             ticket: Ticket::new(link.clone(), call.id),
         };
-        tokio::spawn(task.run());
+        spawn(task.run());
         Ok(Ran::GoesOn(cancellation))
     }
 

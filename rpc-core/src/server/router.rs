@@ -45,6 +45,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(50);
 impl Router {
     /// # Errors
     /// There is no service, or two have one name, or two methods have one number.
+    #[inline(never)]
     pub(crate) fn new(
         services: Vec<Arc<dyn Service>>,
         calls_max: usize,
@@ -63,8 +64,9 @@ impl Router {
                 .take(index)
                 .any(|other| other.descriptor().name == name)
             {
-                let error = Error::new(Code::InUse, format!("two services are called \"{name}\""));
-                return Err(error.with_hint("rename one with `#[service(name = \"..\")]`"));
+                let text = format!("two services are called \"{name}\"");
+                return Err(Error::new(Code::InUse, text)
+                    .with_hint("rename one with `#[service(name = \"..\")]`"));
             }
             let methods = service.descriptor().methods.iter();
             routes.extend(methods.map(|method| Route::new(index, method)));
@@ -250,11 +252,11 @@ impl Router {
             return error.with_details(route.method.shape().to_bytes());
         }
         let method = head.method;
-        let offered: Vec<_> = self.descriptors().map(|service| service.name).collect();
-        let text = format!(
-            "no service here has the method {method:016x}; offered: {}",
-            offered.join(", ")
-        );
+        let mut text = format!("no service here has the method {method:016x}; offered");
+        for (place, service) in self.descriptors().enumerate() {
+            text.push_str(if place == 0 { ": " } else { ", " });
+            text.push_str(service.name);
+        }
         Error::new(Code::Unimplemented, text)
             .with_hint("check the address, and that both sides have the same trait")
     }
