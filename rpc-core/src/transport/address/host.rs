@@ -97,7 +97,7 @@ fn split(text: &str) -> Result<(String, &str), (String, Option<String>)> {
         };
         return Ok((parse_ipv6(ip)?, port));
     }
-    if text.parse::<Ipv6Addr>().is_ok() || text.matches(':').count() > 1 {
+    if text.bytes().filter(|byte| *byte == b':').count() > 1 {
         let (ip, port) = text.rsplit_once(':').unwrap_or((text, ""));
         let repair = ip
             .parse::<Ipv6Addr>()
@@ -126,11 +126,12 @@ fn missing_port(host: &str) -> (String, Option<String>) {
 
 fn parse_port(port: &str, text: &str) -> Result<u16, (String, Option<String>)> {
     if port.is_empty() {
-        return Err(missing_port(text.trim_end_matches(':')));
+        return Err(missing_port(text.strip_suffix(':').unwrap_or(text)));
     }
     if let Some((number, rest)) = port.split_once('/') {
         if number.parse::<u16>().is_ok() {
-            let repair = text.strip_suffix(&format!("/{rest}")).map(str::to_owned);
+            let end = text.len().saturating_sub(rest.len()).saturating_sub(1);
+            let repair = text.get(..end).map(str::to_owned);
             return Err((
                 format!("nothing stands after the port, but `/{rest}` does"),
                 repair,
@@ -190,7 +191,7 @@ fn parse_name(host: &str) -> Result<String, (String, Option<String>)> {
     if let Some(wrong) = host.chars().find(|&c| !is_name_character(c)) {
         return Err((format!("`{wrong}` cannot stand in the host `{host}`"), None));
     }
-    if host.trim_end_matches('.').is_empty() || host.starts_with('.') || host.contains("..") {
+    if host.starts_with('.') || host.as_bytes().windows(2).any(|two| two == b"..") {
         return Err((
             format!("the host `{host}` has an empty part between its dots"),
             None,

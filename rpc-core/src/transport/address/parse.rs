@@ -1,5 +1,7 @@
 //! From text to [`Address`], and from mistakes to sentences that say the repair.
 
+use std::fmt::Write as _;
+
 use super::{ADDRESS_MAX, Address, HostPort, UNIX_PATH_MAX, words};
 use crate::error::{Code, Error};
 
@@ -95,12 +97,17 @@ fn parse(text: &str) -> Result<Address, Wrong> {
     let Some((scheme, rest)) = text.split_once(':') else {
         return Err(without_scheme(text));
     };
+    if let Some(feature) = left_out(scheme) {
+        let mut wrong = Wrong::new(format!("this program was built without `{feature}`"));
+        wrong.write = Some(format!("enable the feature `{feature}` of rpc-core"));
+        return Err(wrong);
+    }
     match scheme {
         "tcp" => host_port(scheme, rest).map(Address::Tcp),
         "tls" => host_port(scheme, rest).map(Address::Tls),
         "udp" => host_port(scheme, rest).map(Address::Udp),
-        "unix" => unix(rest),
-        "fifo" => Ok(Address::Fifo {
+        "unix" if cfg!(feature = "unix") => unix(rest),
+        "fifo" if cfg!(feature = "pipes") => Ok(Address::Fifo {
             path: path(scheme, rest)?,
         }),
         "pipe" if rest.is_empty() => Ok(Address::Pipe),
@@ -108,11 +115,24 @@ fn parse(text: &str) -> Result<Address, Wrong> {
             "`{rest}` stands after `pipe:`, which means the inherited descriptors and takes nothing"
         ))
         .write("pipe:")),
-        "exec" => exec(rest),
-        "memory" => memory(rest),
-        "mm" => matchmaker(rest),
+        "exec" if cfg!(feature = "pipes") => exec(rest),
+        "memory" if cfg!(feature = "memory") => memory(rest),
+        "mm" if cfg!(feature = "discovery") => matchmaker(rest),
         _ => Err(unknown_scheme(scheme, rest, text)),
     }
+}
+
+/// The feature of this crate that reads the rest of such an address, if this program was built without
+/// it. Those that are a host and a port are read by every program: they may be another's.
+fn left_out(scheme: &str) -> Option<&'static str> {
+    let (feature, is_on) = match scheme {
+        "unix" => ("unix", cfg!(feature = "unix")),
+        "fifo" | "exec" => ("pipes", cfg!(feature = "pipes")),
+        "memory" => ("memory", cfg!(feature = "memory")),
+        "mm" => ("discovery", cfg!(feature = "discovery")),
+        _ => return None,
+    };
+    (!is_on).then_some(feature)
 }
 
 fn host_port(scheme: &str, rest: &str) -> Result<HostPort, Wrong> {
@@ -293,23 +313,24 @@ fn unknown_scheme(scheme: &str, rest: &str, text: &str) -> Wrong {
     }
     let wrong = Wrong::new(format!("the transport `{scheme}` is unknown"));
     let lower = scheme.to_ascii_lowercase();
-    let meant = ALIASES
-        .iter()
-        .find(|(alias, _)| *alias == lower)
-        .map(|(_, scheme)| *scheme)
-        .or_else(|| nearest_scheme(&lower));
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == lower);
+    let meant = match alias {
+        Some((_, scheme)) => Some(*scheme),
+        None => nearest_scheme(&lower),
+    };
     match meant.and_then(|meant| SCHEMES.iter().find(|(scheme, _)| *scheme == meant)) {
         Some((_, form)) => Wrong {
             write: Some(format!("did you mean `{form}`?")),
             ..wrong
         },
         None => {
-            let forms: Vec<_> = SCHEMES
-                .iter()
-                .map(|(_, form)| format!("`{form}`"))
-                .collect();
+            let mut write = String::from("write one of");
+            for (place, (_, form)) in SCHEMES.iter().enumerate() {
+                let comma = if place == 0 { "" } else { "," };
+                let _ = write!(write, "{comma} `{form}`");
+            }
             Wrong {
-                write: Some(format!("write one of {}", forms.join(", "))),
+                write: Some(write),
                 ..wrong
             }
         }
@@ -347,18 +368,17 @@ fn is_one_slip(word: &str, meant: &str) -> bool {
 
 /// Text from anywhere, made fit for one line of a log.
 fn quote(text: &str) -> String {
-    let mut quoted: String = text
-        .chars()
-        .take(QUOTE_MAX)
-        .flat_map(|c| {
-            let printable = !c.is_control() && !is_direction(c);
-            let plain = printable.then_some(c);
-            let escaped = (!printable).then(|| c.escape_default());
-            plain.into_iter().chain(escaped.into_iter().flatten())
-        })
-        .collect();
-    if text.chars().nth(QUOTE_MAX).is_some() {
-        quoted.push_str("..");
+    let mut quoted = String::new();
+    for (place, c) in text.chars().enumerate() {
+        if place == QUOTE_MAX {
+            quoted.push_str("..");
+            break;
+        }
+        if c.is_control() || is_direction(c) {
+            quoted.extend(c.escape_default());
+        } else {
+            quoted.push(c);
+        }
     }
     quoted
 }
