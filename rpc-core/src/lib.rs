@@ -102,13 +102,14 @@
 //!
 //! | Feature | What it adds |
 //! |---|---|
+//! | `differences` | what differs between the types of client and server, as a sentence; that they differ is told without it, too |
 //! | `discovery` | `mm:` addresses and `discover`, [`register`](ServerBuilder::register), [`discovery::matchmaker`] |
 //! | `layers` | the layers of [`layer`]; those of your own need nothing |
 //! | `memory` | `memory:` |
 //! | `patterns` | [`Iterative`](server::Iterative), [`Forking`](server::Forking), [`CentralDispatch`](server::CentralDispatch); brings `pipes` and `unix` |
 //! | `pipes` | `fifo:`, `pipe:`, `exec:`, [`serve_stdio`]; brings `signals` |
 //! | `signals` | [`serve`], [`Server::run_until_signal`], [`signal`] |
-//! | `tracing` | what nobody is told by an error, told to the crate of that name; all but `memory` and `unix` bring it |
+//! | `tracing` | what nobody is told by an error, told to the crate of that name; `discovery`, `layers`, `pipes`, `signals` and `udp` bring it |
 //! | `udp` | `udp://` |
 //! | `unix` | `unix:` |
 //!
@@ -123,6 +124,7 @@
 
 #![cfg_attr(
     not(all(
+        feature = "differences",
         feature = "discovery",
         feature = "layers",
         feature = "memory",

@@ -13,6 +13,7 @@ use crate::driver::{Link, Outgoing, now};
 use crate::error::{Code, Error, Executed};
 use crate::proto;
 use crate::service::{BoxFuture, Method};
+#[cfg(feature = "differences")]
 use crate::shape::{MethodShape, first_difference};
 use crate::wire::{Metadata, Payload, Reply};
 
@@ -293,17 +294,18 @@ impl Plan {
         if error.code() != Code::Skew {
             return error;
         }
-        let theirs = error
-            .details()
-            .and_then(|bytes| MethodShape::from_bytes(bytes));
-        let difference = theirs.and_then(|theirs| {
-            first_difference(self.method.shape(), &theirs, self.method.arguments)
-        });
-        match difference {
+        #[cfg(feature = "differences")]
+        let error = match self.difference(&error) {
             Some(difference) => error.with_message(difference),
             None => error,
-        }
-        .with_hint("build both sides from the same version of the trait and its types")
+        };
+        error.with_hint("build both sides from the same version of the trait and its types")
+    }
+
+    #[cfg(feature = "differences")]
+    fn difference(&self, error: &Error) -> Option<String> {
+        let theirs = MethodShape::from_bytes(error.details()?)?;
+        first_difference(self.method.shape(), &theirs, self.method.arguments)
     }
 
     fn place(&self, error: Error, attempt: u32) -> Error {
