@@ -59,7 +59,7 @@ impl Connector for UnixConnector {
         let mut pause = QUEUE_POLL_MIN;
         loop {
             match dial(&self.name).await {
-                Ok(stream) => return Ok(conduit(stream, &self.address)),
+                Ok(stream) => return Ok(dialled(stream, &self.address)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     sleep(pause).await;
                     pause = pause.saturating_mul(2).min(QUEUE_POLL_MAX);
@@ -191,13 +191,25 @@ pub(super) fn take_over(stream: std::os::unix::net::UnixStream) -> io::Result<Co
 }
 
 fn conduit(stream: UnixStream, address: &Arc<str>) -> Conduit {
-    let mut peer = Peer::named(address).with_local(true);
-    if let Ok(credentials) = stream.peer_cred() {
-        let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
-        let identity = Identity::process(credentials.uid(), credentials.gid(), pid);
-        peer = peer.with_identity(identity);
-    }
+    let peer = peer(&stream, address);
     Conduit::new(stream, peer)
+}
+
+/// A connection that this side has just opened.
+fn dialled(stream: UnixStream, address: &Arc<str>) -> Conduit {
+    let peer = peer(&stream, address);
+    #[cfg(target_os = "linux")]
+    let stream = super::eager::Eager::new(stream);
+    Conduit::new(stream, peer)
+}
+
+fn peer(stream: &UnixStream, address: &Arc<str>) -> Peer {
+    let peer = Peer::named(address).with_local(true);
+    let Ok(credentials) = stream.peer_cred() else {
+        return peer;
+    };
+    let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+    peer.with_identity(Identity::process(credentials.uid(), credentials.gid(), pid))
 }
 
 fn abstract_name(name: &str) -> Result<PathBuf, Error> {
