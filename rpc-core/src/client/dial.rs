@@ -1,15 +1,17 @@
 //! Connections to one address: made when needed, shared by all who wait, made again when lost.
 
 use std::future::{Future as _, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::channel::{Options, Target};
-use crate::driver::{Link, now, spawn};
+use crate::driver::{Drive, Link, now, spawn};
 use crate::error::{Code, Error};
 use crate::proto::Opening;
 use crate::service::BoxFuture;
@@ -107,21 +109,87 @@ impl Dialer {
         Ok(link)
     }
 
-    /// Dials in a task of its own, so that the caller who happened to be first may go. Must not be
-    /// called under the lock: a runtime that is shutting down drops the task at once, here, and its
-    /// end takes the lock.
-    fn dial(&self, begin: Option<Instant>) {
+    /// Dials as far as that goes without waiting, mostly to the end. The rest, and the life of the
+    /// connection, is for a task of its own, so that the caller who happened to be first may go. Must
+    /// not be called under the lock: a runtime that is shutting down drops the task at once, here,
+    /// and its end takes the lock.
+    fn dial(&self, begin: Option<Instant>) -> Dialled {
         let attempt = Attempt {
             dialer: self.clone(),
             over: false,
         };
-        spawn(async move {
-            if let Some(begin) = begin {
-                tokio::time::sleep_until(begin.into()).await;
+        let mut opening = Box::pin(attempt.open(begin));
+        // Whoever is woken by a future is who polled it last, so nobody need be woken by this.
+        let mut nobody = Context::from_waker(Waker::noop());
+        // A connector that panics ends its dial and nothing else, in a task or here.
+        let polled = catch_unwind(AssertUnwindSafe(|| opening.as_mut().poll(&mut nobody)));
+        match polled {
+            Ok(Poll::Ready(Ok(opened))) => {
+                if opened.waits {
+                    let waiting = self.wait();
+                    spawn(opened.run());
+                    return Dialled::Later(waiting);
+                }
+                let link = opened.link.clone();
+                // The caller makes its call before the task is run.
+                spawn(opened.run());
+                // A runtime that is shutting down has dropped it instead.
+                match link.is_draining() {
+                    false => Dialled::Now(Ok(link)),
+                    true => Dialled::Now(Err(Attempt::dropped())),
+                }
             }
-            attempt.run().await;
-        });
+            Ok(Poll::Ready(Err((attempt, error)))) => {
+                // By a task, too: on a runtime that is shutting down it is no failure of the place.
+                let waiting = self.wait();
+                spawn(async move { attempt.fail(error) });
+                Dialled::Later(waiting)
+            }
+            Ok(Poll::Pending) => {
+                let waiting = self.wait();
+                spawn(async move {
+                    match opening.await {
+                        Ok(opened) => {
+                            // Those who waited make their calls now, so that these leave in one
+                            // write with the hello.
+                            tokio::task::yield_now().await;
+                            opened.run().await;
+                        }
+                        Err((attempt, error)) => attempt.fail(error),
+                    }
+                });
+                Dialled::Later(waiting)
+            }
+            Err(_) => Dialled::Now(Err(Attempt::dropped())),
+        }
     }
+
+    /// A place among those who wait for the dial that is under way.
+    fn wait(&self) -> Waiting {
+        let (waiter, waiting) = oneshot::channel();
+        // Where it is over, the waiter is dropped, and so tells that.
+        if let Some(waiters) = &mut self.inner.lock().dialling {
+            waiters.push(waiter);
+        }
+        waiting
+    }
+}
+
+/// Who needs a connection is answered so.
+enum Asked {
+    Open(Link),
+    /// Wait for the dial that is under way.
+    Underway(Waiting),
+    /// Dial, not before then.
+    First(Option<Instant>),
+}
+
+type Waiting = oneshot::Receiver<Result<Link, Error>>;
+
+/// What became of a dial at once.
+enum Dialled {
+    Now(Result<Link, Error>),
+    Later(Waiting),
 }
 
 /// One dial. However it ends, even with its runtime, those who wait are told.
@@ -130,18 +198,31 @@ struct Attempt {
     over: bool,
 }
 
+/// A connection whose hello is not written.
+struct Opened {
+    attempt: Attempt,
+    link: Link,
+    driver: Drive,
+    /// Nobody has the connection before the peer has answered.
+    waits: bool,
+}
+
 impl Attempt {
-    async fn run(mut self) {
+    /// Connects, not before `begin`. A failure has yet to be told.
+    async fn open(mut self, begin: Option<Instant>) -> Result<Opened, (Self, Error)> {
+        if let Some(begin) = begin {
+            tokio::time::sleep_until(begin.into()).await;
+        }
         let inner = Arc::clone(&self.dialer.inner);
         let limit = inner.options.limits.handshake;
         let connected = tokio::time::timeout(limit, inner.connector.connect()).await;
+        let connected = connected.unwrap_or_else(|_| {
+            let text = format!("no connection within {limit:?}");
+            Err(Error::new(Code::Unreachable, text))
+        });
         let conduit = match connected {
-            Ok(Ok(conduit)) => conduit,
-            Ok(Err(error)) => return self.finish(Err(error)),
-            Err(_) => {
-                let text = format!("no connection within {limit:?}");
-                return self.finish(Err(Error::new(Code::Unreachable, text)));
-            }
+            Ok(conduit) => conduit,
+            Err(error) => return Err((self, error)),
         };
         let Options {
             limits,
@@ -150,13 +231,13 @@ impl Attempt {
             ..
         } = &*inner.options;
         let opening = Opening {
-            codecs: vec![codec.to_wire()],
+            codecs: [codec.to_wire()].into(),
             expected: inner.expected,
             credentials: Bytes::new(),
             instance: [0; 16],
             refuse: None,
         };
-        let (link, mut driver) = Link::client(
+        let (link, driver) = Link::client(
             conduit,
             Arc::clone(limits),
             Arc::new(opening),
@@ -173,22 +254,13 @@ impl Attempt {
             // Calls may go out right behind the hello. Should the peer refuse it, they fail as not
             // executed, and the next dial has to wait.
             self.finish(Ok(link.clone()));
-            // Those who waited make their calls now, so that these leave in one write with the hello.
-            tokio::task::yield_now().await;
         }
-        drop(inner);
-        // The task of the dial goes on as that of the connection.
-        let mut opening = Some((self, link));
-        poll_fn(|cx| {
-            let polled = Pin::new(&mut driver).poll(cx);
-            if driver.has_agreed() || driver.has_ended() || polled.is_ready() {
-                if let Some((attempt, link)) = opening.take() {
-                    attempt.opened(link, waits);
-                }
-            }
-            polled
+        Ok(Opened {
+            attempt: self,
+            link,
+            driver,
+            waits,
         })
-        .await;
     }
 
     /// The handshake is over, one way or the other.
@@ -202,8 +274,8 @@ impl Attempt {
 
     fn finish(&mut self, result: Result<Link, Error>) {
         self.over = true;
-        let address = Arc::clone(&self.dialer.inner.address);
-        let result = result.map_err(|error| error.with_address(address));
+        let address = &self.dialer.inner.address;
+        let result = result.map_err(|error| error.with_address(Arc::clone(address)));
         let mut state = self.dialer.inner.lock();
         match &result {
             Ok(link) => {
@@ -220,20 +292,82 @@ impl Attempt {
             let _ = waiter.send(result.clone());
         }
     }
+
+    fn fail(mut self, error: Error) {
+        self.finish(Err(error));
+    }
+
+    /// What becomes of a dial that came to no end.
+    fn dropped() -> Error {
+        Error::new(
+            Code::Cancelled,
+            "the dial was dropped, with its runtime or by a panic",
+        )
+    }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.over {
-            self.finish(Err(Error::new(
-                Code::Cancelled,
-                "the dial was dropped, with its runtime or by a panic",
-            )));
+            self.finish(Err(Self::dropped()));
         }
     }
 }
 
+impl Opened {
+    /// The life of the connection.
+    async fn run(self) {
+        let Self {
+            attempt,
+            link,
+            mut driver,
+            waits,
+        } = self;
+        let mut opening = Some((attempt, link));
+        poll_fn(|cx| {
+            let polled = Pin::new(&mut driver).poll(cx);
+            if driver.has_agreed() || driver.has_ended() || polled.is_ready() {
+                if let Some((attempt, link)) = opening.take() {
+                    attempt.opened(link, waits);
+                }
+            }
+            polled
+        })
+        .await;
+    }
+}
+
 impl State {
+    /// What somebody who needs a connection is to do.
+    fn ask(&mut self, connector: &dyn Connector) -> Result<Asked, Error> {
+        if let Some(link) = self.live() {
+            return Ok(Asked::Open(link));
+        }
+        // While a dial is under way, it is the last one that may succeed.
+        if self.dialling.is_none() {
+            if let Some(error) = connector.spent() {
+                return Err(error);
+            }
+        }
+        if let Some((error, until)) = &self.backoff {
+            let wait = until.saturating_duration_since(now());
+            if wait > Dialer::PATIENCE {
+                return Err(error.clone().with_retry_after(wait));
+            }
+        }
+        let Some(waiters) = &mut self.dialling else {
+            self.dialling = Some(Vec::new());
+            return Ok(Asked::First(self.backoff.as_ref().map(|(_, until)| *until)));
+        };
+        // Who gave up is forgotten, now and then.
+        if waiters.len() % 1024 == 1023 {
+            waiters.retain(|waiter| !waiter.is_closed());
+        }
+        let (waiter, waiting) = oneshot::channel();
+        waiters.push(waiter);
+        Ok(Asked::Underway(waiting))
+    }
+
     /// The connection, unless it takes no new calls.
     fn live(&mut self) -> Option<Link> {
         let (link, since) = self.link.as_ref()?;
@@ -271,49 +405,17 @@ impl Target for Dialer {
     fn acquire(&self) -> BoxFuture<Result<Link, Error>> {
         let dialer = self.clone();
         Box::pin(async move {
-            let (waiting, dial) = {
-                let mut state = dialer.inner.lock();
-                if let Some(link) = state.live() {
-                    return Ok(link);
-                }
-                // While a dial is under way, it is the last one that may succeed.
-                if state.dialling.is_none() {
-                    if let Some(error) = dialer.inner.connector.spent() {
-                        return Err(error);
-                    }
-                }
-                if let Some((error, until)) = &state.backoff {
-                    let wait = until.saturating_duration_since(now());
-                    if wait > Self::PATIENCE {
-                        return Err(error.clone().with_retry_after(wait));
-                    }
-                }
-                let (waiter, waiting) = oneshot::channel();
-                let begin = state.backoff.as_ref().map(|(_, until)| *until);
-                match &mut state.dialling {
-                    Some(waiters) => {
-                        // Who gave up is forgotten, now and then.
-                        if waiters.len() % 1024 == 1023 {
-                            waiters.retain(|waiter| !waiter.is_closed());
-                        }
-                        waiters.push(waiter);
-                        (waiting, None)
-                    }
-                    dialling => {
-                        *dialling = Some(vec![waiter]);
-                        (waiting, Some(begin))
-                    }
-                }
+            let asked = dialer.inner.lock().ask(&*dialer.inner.connector)?;
+            let waiting = match asked {
+                Asked::Open(link) => return Ok(link),
+                Asked::Underway(waiting) => waiting,
+                Asked::First(begin) => match dialer.dial(begin) {
+                    Dialled::Now(result) => return result,
+                    Dialled::Later(waiting) => waiting,
+                },
             };
-            if let Some(begin) = dial {
-                dialer.dial(begin);
-            }
-            waiting.await.unwrap_or_else(|_| {
-                Err(Error::new(
-                    Code::Cancelled,
-                    "the dial was dropped, with its runtime or by a panic",
-                ))
-            })
+            let dialled = waiting.await;
+            dialled.unwrap_or_else(|_| Err(Attempt::dropped()))
         })
     }
 
@@ -329,3 +431,6 @@ impl Target for Dialer {
         Arc::clone(&self.inner.address)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! Who dials, and what becomes of those who wait.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+use tokio::task::yield_now;
+
+use super::*;
+use crate::transport::{Conduit, Peer};
+
+fn dialer(connector: impl Connector) -> Dialer {
+    Dialer::new(Box::new(connector), Arc::default(), None)
+}
+
+struct Panics;
+
+#[async_trait]
+impl Connector for Panics {
+    async fn connect(&self) -> Result<Conduit, Error> {
+        panic!("on purpose");
+    }
+
+    fn address(&self) -> &str {
+        "panics"
+    }
+}
+
+#[tokio::test]
+async fn a_connector_that_panics_is_a_failure_of_its_dial() {
+    let error = dialer(Panics).acquire().await.unwrap_err();
+    assert_eq!(error.code(), Code::Cancelled);
+    assert!(error.to_string().contains("by a panic"), "{error}");
+}
+
+/// Connects as often as it is let, to somebody who says nothing.
+struct Let {
+    permits: Arc<Semaphore>,
+    dials: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Connector for Let {
+    async fn connect(&self) -> Result<Conduit, Error> {
+        self.dials.fetch_add(1, Ordering::Relaxed);
+        self.permits.acquire().await.unwrap().forget();
+        let (ours, theirs) = tokio::io::duplex(4096);
+        std::mem::forget(theirs);
+        Ok(Conduit::new(ours, Peer::new("let")))
+    }
+
+    fn address(&self) -> &str {
+        "let"
+    }
+}
+
+#[tokio::test]
+async fn who_asks_first_may_go_while_the_others_wait() {
+    let permits = Arc::new(Semaphore::new(0));
+    let dials = Arc::new(AtomicUsize::new(0));
+    let dialer = dialer(Let {
+        permits: Arc::clone(&permits),
+        dials: Arc::clone(&dials),
+    });
+    let first = tokio::spawn(dialer.acquire());
+    let second = tokio::spawn(dialer.acquire());
+    yield_now().await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    permits.add_permits(1);
+    let link = second.await.unwrap().unwrap();
+    assert!(dialer.owns(&link));
+    assert_eq!(dials.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_dial_that_need_not_wait_is_over_at_once() {
+    let dialer = dialer(Let {
+        permits: Arc::new(Semaphore::new(1)),
+        dials: Arc::default(),
+    });
+    let mut asking = dialer.acquire();
+    let mut nobody = Context::from_waker(Waker::noop());
+    let Poll::Ready(Ok(link)) = asking.as_mut().poll(&mut nobody) else {
+        panic!("it waits");
+    };
+    assert!(dialer.owns(&link));
+}
