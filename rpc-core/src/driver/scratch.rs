@@ -1,9 +1,11 @@
 //! What a connection needs only while it is busy, shared by all connections of a thread.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::desk::Post;
+use crate::proto::Event;
 use crate::wire::Reply;
 
 /// Buffers and lists that the tasks of a thread's connections use one after the other, each while it
@@ -14,6 +16,8 @@ pub(super) struct Scratch {
     pub(super) input: Vec<u8>,
     /// For small frames, being written by the protocol and by the system.
     pub(super) frames: [Vec<u8>; 2],
+    /// What the protocol tells of while it is at work.
+    pub(super) events: VecDeque<Event>,
     pub(super) posts: Vec<Post>,
     pub(super) replies: Vec<(usize, Reply)>,
     pub(super) wakers: Vec<Waker>,
@@ -45,6 +49,9 @@ impl Scratch {
         empty(&mut self.posts);
         empty(&mut self.replies);
         empty(&mut self.wakers);
+        if self.events.capacity() > Self::KEPT {
+            self.events = VecDeque::new();
+        }
         for frames in &mut self.frames {
             if frames.capacity() > Self::KEPT_BYTES {
                 *frames = Vec::new();

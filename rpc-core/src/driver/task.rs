@@ -32,7 +32,7 @@ use crate::transport::Io;
 /// The task of one connection. It ends when the connection has.
 pub(crate) struct Driver {
     shared: Arc<Shared>,
-    proto: Connection,
+    proto: Box<Connection>,
     io: Box<dyn Io>,
     handler: Option<Arc<dyn Handler>>,
     /// A runtime with several threads runs a task that was just woken before all others, so that
@@ -110,7 +110,7 @@ impl Driver {
         let charge = handler.as_ref().map(|handler| handler.gauge().charge(0));
         Self {
             shared,
-            proto,
+            proto: Box::new(proto),
             io,
             handler,
             gathers: has_threads(),
@@ -287,8 +287,10 @@ impl Future for Driver {
         let [first, second] = &mut scratch.frames;
         self.proto.put_buffer(mem::take(first));
         self.outbound.put_buffer(mem::take(second));
+        self.proto.put_events(mem::take(&mut scratch.events));
         let polled = self.run(cx, &mut scratch);
         scratch.frames = [self.proto.take_buffer(), self.outbound.take_buffer()];
+        scratch.events = self.proto.take_events();
         scratch.give_back();
         polled
     }

@@ -109,7 +109,7 @@ impl Connection {
         let hello = Frame::Hello(Hello {
             versions: VERSIONS,
             parameters: connection.parameters(),
-            codecs: connection.opening.codecs.clone(),
+            codecs: connection.opening.codecs,
             expected: connection.opening.expected,
             credentials: connection.opening.credentials.clone(),
         });
@@ -398,12 +398,8 @@ impl Connection {
         self.outbox.tidy();
     }
 
-    /// Takes the buffer that small frames are written to, if none waits in it. An idle connection
-    /// need not own one, nor a list of events, which are few and not small.
+    /// Takes the buffer of small frames, if none waits in it: who is idle need not own one.
     pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
-        if self.events.is_empty() && self.events.capacity() > 0 {
-            self.events = VecDeque::new();
-        }
         self.outbox.take_buffer()
     }
 
@@ -411,6 +407,22 @@ impl Connection {
     #[inline]
     pub(crate) fn put_buffer(&mut self, buffer: Vec<u8>) {
         self.outbox.put_buffer(buffer);
+    }
+
+    /// Takes the list of events out, if there are none, for the same reason.
+    #[inline]
+    pub(crate) fn take_events(&mut self) -> VecDeque<Event> {
+        match self.events.is_empty() {
+            true => std::mem::take(&mut self.events),
+            false => VecDeque::new(),
+        }
+    }
+
+    /// Puts in a list for the events to come.
+    pub(crate) fn put_events(&mut self, events: VecDeque<Event>) {
+        if self.events.capacity() == 0 {
+            self.events = events;
+        }
     }
 
     // Questions.

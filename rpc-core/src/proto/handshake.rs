@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::error::Code;
 use crate::limits::Limits;
-use crate::wire::{Answer, Hello, Parameters, VERSIONS};
+use crate::wire::{Answer, Codecs, Hello, Parameters, VERSIONS};
 
 /// Where the handshake stands.
 ///
@@ -40,7 +40,7 @@ impl Handshake {
 #[derive(Clone, Debug)]
 pub(crate) struct Opening {
     /// Codecs in order of preference (client), or those it can use (server).
-    pub(crate) codecs: Vec<u8>,
+    pub(crate) codecs: Codecs,
     /// Client: the instance that must answer. Early calls wait for the answer then.
     pub(crate) expected: Option<[u8; 16]>,
     /// Client: opaque credentials. Early calls wait for the answer then.

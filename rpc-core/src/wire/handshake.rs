@@ -1,5 +1,8 @@
 //! The bodies of hello and answer.
 
+use std::fmt;
+use std::ops::Deref;
+
 use bytes::{BufMut, Bytes};
 
 use super::text::put_text_within;
@@ -12,7 +15,7 @@ pub(crate) struct Hello {
     pub(crate) versions: (u16, u16),
     pub(crate) parameters: Parameters,
     /// Codecs it can use, the one it wants first.
-    pub(crate) codecs: Vec<u8>,
+    pub(crate) codecs: Codecs,
     /// The instance that must be found at the address, where discovery named one.
     pub(crate) expected: Option<[u8; 16]>,
     /// Opaque to the protocol.
@@ -60,10 +63,50 @@ mod option {
     pub(super) const CREDENTIALS: u8 = 2;
 }
 
-impl Hello {
-    /// The most codecs in a hello: more than will ever exist, fewer than fill the preamble.
-    const CODECS_MAX: usize = 16;
+/// The numbers of some codecs, in an order that means something. In place, because every connection
+/// has such a list, and mostly of one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Codecs {
+    count: usize,
+    all: [u8; Self::MAX],
+}
 
+impl Codecs {
+    /// The most codecs in a hello: more than will ever exist, fewer than fill the preamble.
+    const MAX: usize = 16;
+}
+
+impl Deref for Codecs {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.all.get(..self.count).unwrap_or(&self.all)
+    }
+}
+
+/// As many as there is room for.
+impl FromIterator<u8> for Codecs {
+    fn from_iter<T: IntoIterator<Item = u8>>(codecs: T) -> Self {
+        let mut all = [0; Self::MAX];
+        let places = all.iter_mut().zip(codecs);
+        let count = places.map(|(place, codec)| *place = codec).count();
+        Self { count, all }
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Codecs {
+    fn from(codecs: [u8; N]) -> Self {
+        codecs.into_iter().collect()
+    }
+}
+
+impl fmt::Debug for Codecs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl Hello {
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         out.put_u16_le(self.versions.0);
         out.put_u16_le(self.versions.1);
@@ -88,10 +131,10 @@ impl Hello {
         }
         let parameters = Parameters::parse(&mut body)?;
         let count = usize::from(body.u8("no number of codecs")?);
-        if count == 0 || count > Self::CODECS_MAX {
+        if count == 0 || count > Codecs::MAX {
             return Err(body.malformed("a number of codecs that is not allowed"));
         }
-        let codecs = body.bytes(count, "no codecs")?.to_vec();
+        let codecs = body.bytes(count, "no codecs")?.iter().copied().collect();
         let mut expected = None;
         let mut credentials = Bytes::new();
         while !body.is_empty() {

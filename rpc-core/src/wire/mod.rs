@@ -45,7 +45,7 @@ pub(crate) use frame::{Frame, RequestHead, put_outcome, put_request, put_respons
 /// Bytes before the body of every frame.
 pub(crate) const HEADER_LEN: usize = Header::LEN;
 
-pub(crate) use handshake::{Answer, Hello, Parameters};
+pub(crate) use handshake::{Answer, Codecs, Hello, Parameters};
 pub(crate) use header::{Header, flag, kind};
 pub use metadata::Metadata;
 pub use payload::Payload;

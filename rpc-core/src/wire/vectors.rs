@@ -71,7 +71,7 @@ fn handshake() {
         Frame::Hello(Hello {
             versions: (1, 1),
             parameters: PARAMETERS,
-            codecs: vec![1],
+            codecs: [1].into(),
             expected: Some(instance),
             credentials: Bytes::new(),
         }),
@@ -296,7 +296,7 @@ fn the_hello_of_datagrams_is_that_of_streams_and_padding() {
     let body = ClientBody::Hello(Hello {
         versions: (1, 1),
         parameters: PARAMETERS,
-        codecs: vec![1],
+        codecs: [1].into(),
         expected: Some(std::array::from_fn(|i| i as u8)),
         credentials: Bytes::new(),
     });

@@ -175,7 +175,7 @@ impl Nothing for Void {
 async fn who_has_agreed_is_not_evicted() {
     let limits = Arc::new(Limits::default());
     let opening = Arc::new(Opening {
-        codecs: vec![CodecId::BINCODE.to_wire()],
+        codecs: [CodecId::BINCODE.to_wire()].into(),
         expected: None,
         credentials: bytes::Bytes::new(),
         instance: [0; 16],

@@ -76,7 +76,7 @@ fn nothing_is_early_where_the_answer_must_be_checked() {
     };
     waits(|setup| setup.dials.expected = Some(INSTANCE));
     waits(|setup| setup.dials.credentials = Bytes::from_static(b"secret"));
-    waits(|setup| setup.dials.codecs = vec![2, 1]);
+    waits(|setup| setup.dials.codecs = [2, 1].into());
 }
 
 #[test]
@@ -139,14 +139,14 @@ fn versions_without_overlap_are_told_on_both_sides() {
 
 #[test]
 fn the_highest_common_version_and_the_first_common_codec_are_chosen() {
-    let mut pair = Pair::with(|setup| setup.accepts.codecs = vec![2, 1]);
+    let mut pair = Pair::with(|setup| setup.accepts.codecs = [2, 1].into());
     let Frame::Hello(ours) = hello() else {
         unreachable!()
     };
     pair.server.hear_bytes(&MAGIC);
     pair.server.hear(&Frame::Hello(Hello {
         versions: (0, 9),
-        codecs: vec![9, 1, 2],
+        codecs: [9, 1, 2].into(),
         ..ours
     }));
     match pair.server.said().as_slice() {
@@ -159,7 +159,7 @@ fn the_highest_common_version_and_the_first_common_codec_are_chosen() {
 
 #[test]
 fn no_common_codec_is_a_refusal() {
-    let mut pair = Pair::with(|setup| setup.dials.codecs = vec![2, 3]);
+    let mut pair = Pair::with(|setup| setup.dials.codecs = [2, 3].into());
     let id = pair.client.call("hi");
     pair.drive();
     let error = failure(pair.client.reply(id));
@@ -222,7 +222,7 @@ fn a_choice_that_was_not_offered_ends_the_connection() {
 
 #[test]
 fn early_calls_hold_the_server_to_their_codec() {
-    let mut pair = Pair::with(|setup| setup.dials.codecs = vec![1, 2]);
+    let mut pair = Pair::with(|setup| setup.dials.codecs = [1, 2].into());
     let id = pair.client.call("hi");
     pair.client.said();
     pair.client.hear_bytes(&MAGIC);

@@ -34,7 +34,7 @@ pub(super) struct Setup {
 impl Setup {
     fn new() -> Self {
         let opening = Opening {
-            codecs: vec![1],
+            codecs: [1].into(),
             expected: None,
             credentials: Bytes::new(),
             instance: [0; 16],
@@ -565,7 +565,7 @@ pub(super) fn hello() -> Frame {
     Frame::Hello(Hello {
         versions: VERSIONS,
         parameters: PARAMETERS,
-        codecs: vec![1],
+        codecs: [1].into(),
         expected: None,
         credentials: Bytes::new(),
     })

@@ -48,7 +48,7 @@ fn reception() -> Arc<Reception> {
     Arc::new(Reception {
         limits: Arc::new(limits),
         opening: Arc::new(Opening {
-            codecs: vec![CodecId::BINCODE.to_wire()],
+            codecs: [CodecId::BINCODE.to_wire()].into(),
             expected: None,
             credentials: bytes::Bytes::new(),
             instance: [7; 16],

@@ -15,7 +15,7 @@ impl Client {
         let hello = Hello {
             versions: VERSIONS,
             parameters: handshake::parameters(&self.limits),
-            codecs: self.opening.codecs.clone(),
+            codecs: self.opening.codecs,
             expected: self.opening.expected,
             credentials: self.opening.credentials.clone(),
         };

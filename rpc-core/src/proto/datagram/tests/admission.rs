@@ -51,13 +51,13 @@ fn a_hello_that_does_not_fill_its_datagram_is_passed_over() {
 #[test]
 fn whoever_cannot_be_served_is_told_why() {
     let cases = [
-        (vec![2], None, Code::Version),
-        (vec![1], Some((Code::Overloaded, "full")), Code::Overloaded),
-        (vec![1], None, Code::Draining),
+        ([2], None, Code::Version),
+        ([1], Some((Code::Overloaded, "full")), Code::Overloaded),
+        ([1], None, Code::Draining),
     ];
     for (codecs, refuse, code) in cases {
         let accepts = Opening {
-            codecs,
+            codecs: codecs.into(),
             refuse,
             ..opening()
         };
@@ -176,7 +176,7 @@ fn hello(client: u64) -> Bytes {
     let hello = Hello {
         versions: VERSIONS,
         parameters: crate::proto::handshake::parameters(&Limits::default()),
-        codecs: vec![1],
+        codecs: [1].into(),
         expected: None,
         credentials: Bytes::new(),
     };

@@ -97,7 +97,7 @@ pub(super) struct Host {
 
 pub(super) fn opening() -> Opening {
     Opening {
-        codecs: vec![1],
+        codecs: [1].into(),
         expected: None,
         credentials: Bytes::new(),
         instance: [7; 16],

@@ -222,7 +222,7 @@ async fn bombs_end_in_the_subserver() {
         site.door(0).connect().await.unwrap(),
         Arc::default(),
         Arc::new(Opening {
-            codecs: vec![CodecId::BINCODE.to_wire()],
+            codecs: [CodecId::BINCODE.to_wire()].into(),
             expected: None,
             credentials: bytes::Bytes::new(),
             instance: [0; 16],

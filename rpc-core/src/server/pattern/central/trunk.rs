@@ -54,7 +54,7 @@ fn limits() -> Arc<Limits> {
 
 fn opening() -> Arc<Opening> {
     Arc::new(Opening {
-        codecs: vec![CODEC.to_wire()],
+        codecs: [CODEC.to_wire()].into(),
         expected: None,
         credentials: Bytes::new(),
         instance: [0; 16],
