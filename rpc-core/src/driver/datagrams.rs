@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use super::alarm::Alarm;
 use super::desk::Shared;
+use super::drive::Driven;
 use super::gauge::Charge;
 use super::incoming::{Handler, Session};
 use super::now;
@@ -117,14 +118,6 @@ impl DatagramDriver {
         }
     }
 
-    pub(super) fn has_agreed(&self) -> bool {
-        self.has_agreed
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.has_ended
-    }
-
     /// One turn: what callers left, what arrived, what is to be sent. Whether there may be more that
     /// nothing will wake the task for.
     fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
@@ -205,6 +198,16 @@ impl DatagramDriver {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+impl Driven for DatagramDriver {
+    fn has_agreed(&self) -> bool {
+        self.has_agreed
+    }
+
+    fn has_ended(&self) -> bool {
+        self.has_ended
     }
 }
 

@@ -4,39 +4,37 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-#[cfg(feature = "udp")]
-use super::datagrams::DatagramDriver;
-use super::task::Driver;
-
 /// The task of one connection. It ends when the connection has.
 ///
-/// Behind a pointer either way: whoever runs it moves it into a future, and that into a task, and a
-/// driver has more than a kilobyte.
-pub(crate) enum Drive {
-    Stream(Box<Driver>),
-    #[cfg(feature = "udp")]
-    Datagrams(Box<DatagramDriver>),
+/// Behind a pointer that says nothing of its type: whoever runs it moves it into a future, and that
+/// into a task, and a driver has more than a kilobyte; and what drops a driver is large, too, and would
+/// be compiled wherever one is moved.
+pub(crate) struct Drive(Pin<Box<dyn Driven>>);
+
+/// What runs a connection.
+pub(super) trait Driven: Future<Output = ()> + Send {
+    /// Whether both sides have agreed on how they speak, whatever has become of it.
+    fn has_agreed(&self) -> bool;
+
+    /// Whether the connection has ended, though its last words may not be said.
+    fn has_ended(&self) -> bool;
 }
 
 impl Drive {
+    pub(super) fn new(driver: impl Driven + 'static) -> Self {
+        Self(Box::pin(driver))
+    }
+
     /// Whether both sides have agreed on how they speak, whatever has become of it.
     #[inline]
     pub(crate) fn has_agreed(&self) -> bool {
-        match self {
-            Self::Stream(driver) => driver.has_agreed(),
-            #[cfg(feature = "udp")]
-            Self::Datagrams(driver) => driver.has_agreed(),
-        }
+        self.0.has_agreed()
     }
 
     /// Whether the connection has ended, though its last words may not be said.
     #[inline]
     pub(crate) fn has_ended(&self) -> bool {
-        match self {
-            Self::Stream(driver) => driver.has_ended(),
-            #[cfg(feature = "udp")]
-            Self::Datagrams(driver) => driver.has_ended(),
-        }
+        self.0.has_ended()
     }
 }
 
@@ -45,10 +43,6 @@ impl Future for Drive {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut *self {
-            Self::Stream(driver) => Pin::new(driver).poll(cx),
-            #[cfg(feature = "udp")]
-            Self::Datagrams(driver) => Pin::new(driver).poll(cx),
-        }
+        self.0.as_mut().poll(cx)
     }
 }

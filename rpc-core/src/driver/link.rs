@@ -56,12 +56,12 @@ impl Link {
         #[cfg(feature = "udp")]
         if let Some(datagrams) = conduit.datagrams {
             let driver = DatagramDriver::client(shared, datagrams, limits, opening, handler);
-            return (link, Drive::Datagrams(Box::new(driver)));
+            return (link, Drive::new(driver));
         }
         let now = now();
         let proto = Connection::client(now, Arc::clone(&limits), opening);
         let driver = Driver::new(now, shared, proto, conduit.io, handler, limits);
-        (link, Drive::Stream(Box::new(driver)))
+        (link, Drive::new(driver))
     }
 
     /// Takes over an accepted connection as its server. The returned driver must be spawned.
@@ -99,12 +99,12 @@ impl Link {
         #[cfg(feature = "udp")]
         if let Some(datagrams) = conduit.datagrams {
             let driver = DatagramDriver::server(shared, datagrams, limits, &opening, handler);
-            return (link, Drive::Datagrams(Box::new(driver)));
+            return (link, Drive::new(driver));
         }
         let now = now();
         let proto = Connection::server(now, Arc::clone(&limits), opening);
         let driver = Driver::new(now, shared, proto, conduit.io, Some(handler), limits);
-        (link, Drive::Stream(Box::new(driver)))
+        (link, Drive::new(driver))
     }
 
     /// A handle that does not keep the connection open.

@@ -19,6 +19,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::alarm::Alarm;
 use super::desk::Shared;
+use super::drive::Driven;
 use super::gauge::Charge;
 use super::incoming::{Handler, Session};
 use super::now;
@@ -133,18 +134,6 @@ impl Driver {
             alarm: Alarm::new(now),
             phase: Phase::Open,
         }
-    }
-
-    /// Whether both sides have agreed on how they speak, whatever has become of it.
-    #[inline]
-    pub(crate) fn has_agreed(&self) -> bool {
-        self.proto.terms().is_some()
-    }
-
-    /// Whether the connection has ended, though its last words may not be said.
-    #[inline]
-    pub(crate) fn has_ended(&self) -> bool {
-        self.phase != Phase::Open
     }
 
     /// One turn: what callers left, what arrived, what is to be sent. Whether there is more to do
@@ -314,6 +303,16 @@ pub(crate) fn has_threads() -> bool {
 
 /// The runtime may drop the task at any time, for example when it shuts down. Everybody who waits
 /// for the connection is told.
+impl Driven for Driver {
+    fn has_agreed(&self) -> bool {
+        self.proto.terms().is_some()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.phase != Phase::Open
+    }
+}
+
 impl Drop for Driver {
     fn drop(&mut self) {
         if self.phase == Phase::Done {

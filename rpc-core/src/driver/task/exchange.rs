@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::{Driver, Phase};
 use crate::driver::desk::Post;
+use crate::driver::drive::Driven as _;
 use crate::driver::incoming::Started;
 use crate::driver::link::Link;
 use crate::driver::scratch::Scratch;
