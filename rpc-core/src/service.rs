@@ -80,12 +80,11 @@ impl Descriptor {
     /// their versions say.
     pub fn fingerprint(&self) -> u64 {
         // Sorted, because the order of the methods in the trait never matters.
-        let mut parts: Vec<(u64, u64)> = self
-            .methods
-            .iter()
-            .map(|method| (method.id.0, method.fingerprint()))
-            .collect();
-        parts.sort_unstable();
+        let mut parts: Vec<(u64, u64)> = Vec::new();
+        for method in self.methods {
+            let part = (method.id.0, method.fingerprint());
+            parts.insert(parts.partition_point(|other| *other < part), part);
+        }
         let mut hash = Fnv::new();
         for (id, fingerprint) in parts {
             hash = hash
@@ -171,7 +170,7 @@ impl Method {
         self.shape.get_or_init(|| {
             // It runs the user's `Deserialize`, and in a server outside of any handler.
             let shape = std::panic::catch_unwind(self.probe).unwrap_or_else(|_| MethodShape {
-                arguments: vec![Shape::Opaque; self.arguments.len()],
+                arguments: self.arguments.iter().map(|_| Shape::Opaque).collect(),
                 returns: Shape::Opaque,
                 error: None,
             });

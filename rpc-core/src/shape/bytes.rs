@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
     fn shape(&mut self, levels: usize) -> Option<Shape> {
         let number = u32::from_le_bytes(self.take()?);
         if let Some(leaf) = LEAVES.iter().find(|leaf| self::number(leaf) == number) {
-            return Some(leaf.clone());
+            return Some(leaf.same());
         }
         let inner = levels.checked_sub(1)?;
         Some(match number {

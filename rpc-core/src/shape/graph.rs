@@ -291,7 +291,7 @@ impl Unfolding<'_> {
     fn node(&mut self, id: Id) -> Shape {
         match self.graph.node(id) {
             Node::Unknown | Node::Opaque => Shape::Opaque,
-            Node::Leaf(shape) => shape.clone(),
+            Node::Leaf(shape) => shape.same(),
             Node::Same(inner) => self.shape(*inner),
             Node::Option(inner) => Shape::Option(Box::new(self.child(*inner))),
             Node::Seq(element) => match self.child(*element) {
