@@ -18,7 +18,7 @@ pub(super) fn dialled(
 ) -> Result<Vec<SocketAddr>, Error> {
     // Who dials every address reaches this host.
     let stays = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
-    permitted(candidates, options.is_insecure(), stays).map_err(|abroad| {
+    permitted(candidates, options.is_insecure(), &stays).map_err(|abroad| {
         let text = format!(
             "clear text to {} can be read and changed on its way",
             place(at, abroad)
@@ -48,7 +48,7 @@ pub(super) fn listened(
     candidates: Vec<SocketAddr>,
     options: &ListenOptions,
 ) -> Result<Vec<SocketAddr>, Error> {
-    permitted(candidates, options.is_insecure(), |ip| ip.is_loopback()).map_err(|abroad| {
+    permitted(candidates, options.is_insecure(), &|ip| ip.is_loopback()).map_err(|abroad| {
         let text = format!(
             "other hosts reach {}, and clear text from them can be read and changed on its way",
             place(at, abroad)
@@ -64,18 +64,15 @@ pub(super) fn listened(
 
 /// The candidates that are allowed; if none of several is, the first as the reason.
 fn permitted(
-    candidates: Vec<SocketAddr>,
+    mut candidates: Vec<SocketAddr>,
     insecure: bool,
-    stays: impl Fn(IpAddr) -> bool,
+    stays: &dyn Fn(IpAddr) -> bool,
 ) -> Result<Vec<SocketAddr>, SocketAddr> {
     let first = candidates.first().copied();
-    let allowed: Vec<_> = candidates
-        .into_iter()
-        .filter(|candidate| insecure || stays(candidate.ip().to_canonical()))
-        .collect();
+    candidates.retain(|candidate| insecure || stays(candidate.ip().to_canonical()));
     match first {
-        Some(first) if allowed.is_empty() => Err(first),
-        _ => Ok(allowed),
+        Some(first) if candidates.is_empty() => Err(first),
+        _ => Ok(candidates),
     }
 }
 

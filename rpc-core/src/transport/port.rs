@@ -54,11 +54,11 @@ pub(super) async fn resolve(at: &HostPort, address: &str) -> Result<Vec<SocketAd
         .with_hint("check the spelling, /etc/hosts and DNS")
         .with_address(address)
     };
-    let candidates: Vec<_> = lookup_host((at.host(), at.port()))
-        .await
-        .map_err(|error| unresolved().with_source(error))?
-        .take(CANDIDATES_MAX)
-        .collect();
+    let mut candidates = Vec::new();
+    match lookup_host((at.host(), at.port())).await {
+        Ok(found) => candidates.extend(found.take(CANDIDATES_MAX)),
+        Err(error) => return Err(unresolved().with_source(error)),
+    }
     if candidates.is_empty() {
         Err(unresolved())
     } else {

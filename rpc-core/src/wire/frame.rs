@@ -149,9 +149,9 @@ impl Frame {
     /// Appends the frame. The caller keeps the body within [`BODY_MAX`](super::BODY_MAX).
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Hello(hello) => put(out, kind::HELLO, 0, 0, |out| hello.put(out)),
-            Self::Answer(answer) => put(out, kind::ANSWER, 0, 0, |out| answer.put(out)),
-            Self::Ready => put(out, kind::READY, 0, 0, |_| ()),
+            Self::Hello(hello) => put(out, kind::HELLO, 0, 0, &|out| hello.put(out)),
+            Self::Answer(answer) => put(out, kind::ANSWER, 0, 0, &|out| answer.put(out)),
+            Self::Ready => put(out, kind::READY, 0, 0, &|_| ()),
             Self::Request {
                 id,
                 head,
@@ -169,9 +169,9 @@ impl Frame {
                 callee,
             } => {
                 let flags = more_flag(*more) | callee_flag(*callee);
-                put(out, kind::CHUNK, flags, *id, |out| out.put_slice(payload));
+                put(out, kind::CHUNK, flags, *id, &|out| out.put_slice(payload));
             }
-            Self::Cancel { id } => put(out, kind::CANCEL, 0, *id, |_| ()),
+            Self::Cancel { id } => put(out, kind::CANCEL, 0, *id, &|_| ()),
             Self::Item {
                 id,
                 payload,
@@ -179,25 +179,25 @@ impl Frame {
                 callee,
             } => {
                 let flags = more_flag(*more) | callee_flag(*callee);
-                put(out, kind::ITEM, flags, *id, |out| out.put_slice(payload));
+                put(out, kind::ITEM, flags, *id, &|out| out.put_slice(payload));
             }
             Self::End { id, reply, callee } => {
-                put(out, kind::END, callee_flag(*callee), *id, |out| {
+                put(out, kind::END, callee_flag(*callee), *id, &|out| {
                     reply.put(out)
                 });
             }
             Self::Credit { id, bytes, callee } => {
-                put(out, kind::CREDIT, callee_flag(*callee), *id, |out| {
+                put(out, kind::CREDIT, callee_flag(*callee), *id, &|out| {
                     out.put_u32_le(*bytes)
                 });
             }
-            Self::Ping(number) => put(out, kind::PING, 0, 0, |out| out.put_u64_le(*number)),
-            Self::Pong(number) => put(out, kind::PONG, 0, 0, |out| out.put_u64_le(*number)),
+            Self::Ping(number) => put(out, kind::PING, 0, 0, &|out| out.put_u64_le(*number)),
+            Self::Pong(number) => put(out, kind::PONG, 0, 0, &|out| out.put_u64_le(*number)),
             Self::GoAway {
                 last_id,
                 code,
                 text,
-            } => put(out, kind::GO_AWAY, 0, 0, |out| {
+            } => put(out, kind::GO_AWAY, 0, 0, &|out| {
                 out.put_u64_le(*last_id);
                 out.put_u8(*code);
                 put_text(out, text);
@@ -316,7 +316,7 @@ pub(crate) fn put_response(out: &mut Vec<u8>, id: u64, reply: &Reply, payload: &
         Some(outcome) => {
             put_outcome(out, id, outcome, payload, more);
         }
-        None => put(out, kind::RESPONSE, more_flag(more), id, |out| {
+        None => put(out, kind::RESPONSE, more_flag(more), id, &|out| {
             reply.put(out)
         }),
     }
@@ -356,7 +356,8 @@ fn header(length: usize, kind: u8, flags: u8, id: u64) -> Header {
 }
 
 /// Appends a header, the body that `fill` writes, and then the length into the header.
-fn put(out: &mut Vec<u8>, kind: u8, flags: u8, id: u64, fill: impl FnOnce(&mut Vec<u8>)) {
+#[inline(never)]
+fn put(out: &mut Vec<u8>, kind: u8, flags: u8, id: u64, fill: &dyn Fn(&mut Vec<u8>)) {
     let start = out.len();
     out.put_slice(&header(0, kind, flags, id).to_bytes());
     fill(out);

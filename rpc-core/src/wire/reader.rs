@@ -14,22 +14,22 @@ impl<'a> Reader<'a> {
         Self { kind, rest: body }
     }
 
-    #[inline]
+    #[inline(never)]
     pub(crate) fn u8(&mut self, what: &'static str) -> Result<u8, Malformed> {
         self.array(what).map(|[byte]| byte)
     }
 
-    #[inline]
+    #[inline(never)]
     pub(crate) fn u16(&mut self, what: &'static str) -> Result<u16, Malformed> {
         self.array(what).map(u16::from_le_bytes)
     }
 
-    #[inline]
+    #[inline(never)]
     pub(crate) fn u32(&mut self, what: &'static str) -> Result<u32, Malformed> {
         self.array(what).map(u32::from_le_bytes)
     }
 
-    #[inline]
+    #[inline(never)]
     pub(crate) fn u64(&mut self, what: &'static str) -> Result<u64, Malformed> {
         self.array(what).map(u64::from_le_bytes)
     }

@@ -87,8 +87,8 @@ impl From<SocketAddr> for HostPort {
 fn split(text: &str) -> Result<(String, &str), (String, Option<String>)> {
     if let Some(rest) = text.strip_prefix('[') {
         let Some((ip, rest)) = rest.split_once(']') else {
-            return Err((
-                "the bracket before the IPv6 address is never closed".into(),
+            return Err(wrong(
+                format_args!("the bracket before the IPv6 address is never closed"),
                 None,
             ));
         };
@@ -103,23 +103,31 @@ fn split(text: &str) -> Result<(String, &str), (String, Option<String>)> {
             .parse::<Ipv6Addr>()
             .ok()
             .map(|ip| format!("[{ip}]:{port}"));
-        return Err((
-            "the host has colons, so it is unclear where it ends; an IPv6 address stands in \
+        return Err(wrong(
+            format_args!(
+                "the host has colons, so it is unclear where it ends; an IPv6 address stands in \
              brackets"
-                .into(),
+            ),
             repair,
         ));
     }
     match text.split_once(':') {
         Some((host, port)) => Ok((parse_name(host)?, port)),
-        None if text.is_empty() => Err(("the host is missing".into(), None)),
+        None if text.is_empty() => Err(wrong(format_args!("the host is missing"), None)),
         None => Err(missing_port(text)),
     }
 }
 
+/// What is wrong, and what to write instead.
+#[cold]
+#[inline(never)]
+fn wrong(what: fmt::Arguments<'_>, instead: Option<String>) -> (String, Option<String>) {
+    (what.to_string(), instead)
+}
+
 fn missing_port(host: &str) -> (String, Option<String>) {
-    (
-        format!("the port is missing after `{host}`"),
+    wrong(
+        format_args!("the port is missing after `{host}`"),
         Some(format!("{host}:7000")),
     )
 }
@@ -132,15 +140,18 @@ fn parse_port(port: &str, text: &str) -> Result<u16, (String, Option<String>)> {
         if number.parse::<u16>().is_ok() {
             let end = text.len().saturating_sub(rest.len()).saturating_sub(1);
             let repair = text.get(..end).map(str::to_owned);
-            return Err((
-                format!("nothing stands after the port, but `/{rest}` does"),
+            return Err(wrong(
+                format_args!("nothing stands after the port, but `/{rest}` does"),
                 repair,
             ));
         }
     }
     // `parse` alone would take a sign.
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err((format!("the port `{port}` is not a number"), None));
+        return Err(wrong(
+            format_args!("the port `{port}` is not a number"),
+            None,
+        ));
     }
     port.parse()
         .map_err(|_| (format!("the port {port} is above 65535"), None))
@@ -152,15 +163,18 @@ fn parse_ipv6(text: &str) -> Result<String, (String, Option<String>)> {
         None => (text, None),
     };
     let Ok(ip) = ip.parse::<Ipv6Addr>() else {
-        return Err((format!("`{text}` in brackets is not an IPv6 address"), None));
+        return Err(wrong(
+            format_args!("`{text}` in brackets is not an IPv6 address"),
+            None,
+        ));
     };
     match zone {
         None => Ok(ip.to_string()),
         Some(zone) if !zone.is_empty() && zone.chars().all(is_name_character) => {
             Ok(format!("{ip}%{zone}"))
         }
-        Some(zone) => Err((
-            format!("the zone `{zone}` of the IPv6 address is malformed"),
+        Some(zone) => Err(wrong(
+            format_args!("the zone `{zone}` of the IPv6 address is malformed"),
             None,
         )),
     }
@@ -168,7 +182,10 @@ fn parse_ipv6(text: &str) -> Result<String, (String, Option<String>)> {
 
 fn parse_name(host: &str) -> Result<String, (String, Option<String>)> {
     if host.is_empty() {
-        return Err(("the host is missing before the port".into(), None));
+        return Err(wrong(
+            format_args!("the host is missing before the port"),
+            None,
+        ));
     }
     if host
         .bytes()
@@ -176,24 +193,27 @@ fn parse_name(host: &str) -> Result<String, (String, Option<String>)> {
     {
         return match host.parse::<Ipv4Addr>() {
             Ok(ip) => Ok(ip.to_string()),
-            Err(_) => Err((format!("`{host}` is not an IPv4 address"), None)),
+            Err(_) => Err(wrong(format_args!("`{host}` is not an IPv4 address"), None)),
         };
     }
     if host.len() > HOST_MAX {
-        return Err((
-            format!(
+        return Err(wrong(
+            format_args!(
                 "the host has {} bytes; names have at most {HOST_MAX}",
                 host.len()
             ),
             None,
         ));
     }
-    if let Some(wrong) = host.chars().find(|&c| !is_name_character(c)) {
-        return Err((format!("`{wrong}` cannot stand in the host `{host}`"), None));
+    if let Some(odd) = host.chars().find(|&c| !is_name_character(c)) {
+        return Err(wrong(
+            format_args!("`{odd}` cannot stand in the host `{host}`"),
+            None,
+        ));
     }
     if host.starts_with('.') || host.as_bytes().windows(2).any(|two| two == b"..") {
-        return Err((
-            format!("the host `{host}` has an empty part between its dots"),
+        return Err(wrong(
+            format_args!("the host `{host}` has an empty part between its dots"),
             None,
         ));
     }

@@ -1,6 +1,6 @@
 //! From text to [`Address`], and from mistakes to sentences that say the repair.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use super::{ADDRESS_MAX, Address, HostPort, UNIX_PATH_MAX, words};
 use crate::error::{Code, Error};
@@ -57,15 +57,19 @@ struct Wrong {
 }
 
 impl Wrong {
-    fn new(what: impl Into<String>) -> Self {
+    #[cold]
+    #[inline(never)]
+    fn new(what: fmt::Arguments<'_>) -> Self {
         Self {
-            what: what.into(),
+            what: what.to_string(),
             write: None,
         }
     }
 
     /// Names the text to write instead.
-    fn write(mut self, instead: impl std::fmt::Display) -> Self {
+    #[cold]
+    #[inline(never)]
+    fn write(mut self, instead: fmt::Arguments<'_>) -> Self {
         self.write = Some(format!("write `{instead}`"));
         self
     }
@@ -73,10 +77,12 @@ impl Wrong {
 
 fn parse(text: &str) -> Result<Address, Wrong> {
     if text.is_empty() {
-        return Err(Wrong::new("the address is empty").write("tcp://host:port"));
+        return Err(
+            Wrong::new(format_args!("the address is empty")).write(format_args!("tcp://host:port"))
+        );
     }
     if text.len() > ADDRESS_MAX {
-        return Err(Wrong::new(format!(
+        return Err(Wrong::new(format_args!(
             "the address has {} bytes; at most {ADDRESS_MAX} are allowed",
             text.len()
         )));
@@ -85,20 +91,23 @@ fn parse(text: &str) -> Result<Address, Wrong> {
     let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     let mut characters = if is_plain { "" } else { text }.chars().enumerate();
     if let Some((place, wrong)) = characters.find(|(_, c)| c.is_control()) {
-        return Err(Wrong::new(format!(
+        return Err(Wrong::new(format_args!(
             "the control character {} at position {} cannot stand in an address",
             wrong.escape_default(),
             place.saturating_add(1)
         )));
     }
     if text.trim() != text {
-        return Err(Wrong::new("white space stands around the address").write(text.trim()));
+        return Err(
+            Wrong::new(format_args!("white space stands around the address"))
+                .write(format_args!("{}", text.trim())),
+        );
     }
     let Some((scheme, rest)) = text.split_once(':') else {
         return Err(without_scheme(text));
     };
     if let Some(feature) = left_out(scheme) {
-        let mut wrong = Wrong::new(format!("this program was built without `{feature}`"));
+        let mut wrong = Wrong::new(format_args!("this program was built without `{feature}`"));
         wrong.write = Some(format!("enable the feature `{feature}` of rpc-core"));
         return Err(wrong);
     }
@@ -111,10 +120,10 @@ fn parse(text: &str) -> Result<Address, Wrong> {
             path: path(scheme, rest)?,
         }),
         "pipe" if rest.is_empty() => Ok(Address::Pipe),
-        "pipe" => Err(Wrong::new(format!(
+        "pipe" => Err(Wrong::new(format_args!(
             "`{rest}` stands after `pipe:`, which means the inherited descriptors and takes nothing"
         ))
-        .write("pipe:")),
+        .write(format_args!("pipe:"))),
         "exec" if cfg!(feature = "pipes") => exec(rest),
         "memory" if cfg!(feature = "memory") => memory(rest),
         "mm" if cfg!(feature = "discovery") => matchmaker(rest),
@@ -142,11 +151,13 @@ fn host_port(scheme: &str, rest: &str) -> Result<HostPort, Wrong> {
         } else {
             rest.trim_start_matches('/')
         };
-        return Err(Wrong::new(format!("`//` is missing after `{scheme}:`"))
-            .write(format_args!("{scheme}://{at}")));
+        return Err(
+            Wrong::new(format_args!("`//` is missing after `{scheme}:`"))
+                .write(format_args!("{scheme}://{at}")),
+        );
     };
     HostPort::parse(at).map_err(|(what, instead)| {
-        let wrong = Wrong::new(what);
+        let wrong = Wrong::new(format_args!("{what}"));
         match instead {
             Some(instead) => wrong.write(format_args!("{scheme}://{instead}")),
             None => wrong.write(format_args!("{scheme}://host:port")),
@@ -157,7 +168,10 @@ fn host_port(scheme: &str, rest: &str) -> Result<HostPort, Wrong> {
 fn unix(rest: &str) -> Result<Address, Wrong> {
     let (kind, bytes, address) = if let Some(name) = rest.strip_prefix('@') {
         if name.is_empty() {
-            return Err(Wrong::new("the abstract name after `@` is missing").write("unix:@name"));
+            return Err(
+                Wrong::new(format_args!("the abstract name after `@` is missing"))
+                    .write(format_args!("unix:@name")),
+            );
         }
         (
             "abstract name",
@@ -171,7 +185,7 @@ fn unix(rest: &str) -> Result<Address, Wrong> {
         ("path", path.len(), Address::Unix { path })
     };
     if bytes > UNIX_PATH_MAX {
-        let mut wrong = Wrong::new(format!(
+        let mut wrong = Wrong::new(format_args!(
             "the {kind} has {bytes} bytes; a Unix socket's has at most {UNIX_PATH_MAX}"
         ));
         wrong.write = Some("choose a shorter one".into());
@@ -183,20 +197,22 @@ fn unix(rest: &str) -> Result<Address, Wrong> {
 /// Reads `/path` and `///path`.
 fn path(scheme: &str, rest: &str) -> Result<String, Wrong> {
     if rest.is_empty() || rest == "//" {
-        return Err(Wrong::new("the path is missing").write(format_args!("{scheme}:/path")));
+        return Err(
+            Wrong::new(format_args!("the path is missing")).write(format_args!("{scheme}:/path"))
+        );
     }
     if let Some(host) = rest
         .strip_prefix("//")
         .filter(|rest| !rest.starts_with('/'))
     {
-        return Err(Wrong::new(format!(
+        return Err(Wrong::new(format_args!(
             "`{}` stands where a host would, and a {scheme} address has none",
             host.split('/').next().unwrap_or(host)
         ))
         .write(format_args!("{scheme}:/{host}")));
     }
     if !rest.starts_with('/') {
-        return Err(Wrong::new(format!(
+        return Err(Wrong::new(format_args!(
             "the path `{rest}` is relative, and would mean another file to another process"
         ))
         .write(format_args!(
@@ -205,18 +221,20 @@ fn path(scheme: &str, rest: &str) -> Result<String, Wrong> {
         )));
     }
     if rest.ends_with('/') {
-        return Err(Wrong::new(
-            "the path ends with `/`, as only a directory does",
-        ));
+        return Err(Wrong::new(format_args!(
+            "the path ends with `/`, as only a directory does"
+        )));
     }
     Ok(["/", rest.trim_start_matches('/')].concat())
 }
 
 fn exec(command: &str) -> Result<Address, Wrong> {
-    let words = words::split(command)
-        .map_err(|what| Wrong::new(what).write("exec:program 'an argument' another"))?;
+    let words = words::split(command).map_err(|what| {
+        Wrong::new(format_args!("{what}")).write(format_args!("exec:program 'an argument' another"))
+    })?;
     if words.first().is_none_or(String::is_empty) {
-        return Err(Wrong::new("the program is missing").write("exec:program args"));
+        return Err(Wrong::new(format_args!("the program is missing"))
+            .write(format_args!("exec:program args")));
     }
     Ok(Address::Exec {
         command: command.to_owned(),
@@ -228,7 +246,8 @@ fn memory(name: &str) -> Result<Address, Wrong> {
         let name = name.trim_start_matches('/');
         let name = if name.is_empty() { "name" } else { name };
         return Err(
-            Wrong::new("a name stands right after `memory:`").write(format_args!("memory:{name}"))
+            Wrong::new(format_args!("a name stands right after `memory:`"))
+                .write(format_args!("memory:{name}")),
         );
     }
     check_length("the name", name)?;
@@ -240,7 +259,8 @@ fn memory(name: &str) -> Result<Address, Wrong> {
 fn matchmaker(rest: &str) -> Result<Address, Wrong> {
     let Some(rest) = rest.strip_prefix("//") else {
         if rest.is_empty() {
-            return Err(Wrong::new("the service is missing").write("mm:Service"));
+            return Err(Wrong::new(format_args!("the service is missing"))
+                .write(format_args!("mm:Service")));
         }
         return Ok(Address::Matchmaker {
             daemon: None,
@@ -254,11 +274,12 @@ fn matchmaker(rest: &str) -> Result<Address, Wrong> {
     let daemon = HostPort::parse(at).map_err(|(what, instead)| {
         let service = name.filter(|name| !name.is_empty()).unwrap_or("Service");
         let at = instead.unwrap_or_else(|| "host:port".into());
-        Wrong::new(format!("of the matchmaker {what}")).write(format_args!("mm://{at}/{service}"))
+        Wrong::new(format_args!("of the matchmaker {what}"))
+            .write(format_args!("mm://{at}/{service}"))
     })?;
     let service = match name {
         Some("") => {
-            return Err(Wrong::new("the service is missing after `/`")
+            return Err(Wrong::new(format_args!("the service is missing after `/`"))
                 .write(format_args!("mm://{at}/Service")));
         }
         Some(name) => Some(service(name)?),
@@ -276,7 +297,7 @@ fn service(name: &str) -> Result<String, Wrong> {
         .chars()
         .find(|&c| !(c.is_alphanumeric() || matches!(c, '.' | '_' | '-')))
     {
-        Some(wrong) => Err(Wrong::new(format!(
+        Some(wrong) => Err(Wrong::new(format_args!(
             "`{wrong}` cannot stand in the name of a service, which has letters, digits, `.`, `_` \
              and `-`"
         ))),
@@ -286,7 +307,7 @@ fn service(name: &str) -> Result<String, Wrong> {
 
 fn check_length(what: &str, name: &str) -> Result<(), Wrong> {
     if name.len() > NAME_MAX {
-        return Err(Wrong::new(format!(
+        return Err(Wrong::new(format_args!(
             "{what} has {} bytes; at most {NAME_MAX} are allowed",
             name.len()
         )));
@@ -295,11 +316,11 @@ fn check_length(what: &str, name: &str) -> Result<(), Wrong> {
 }
 
 fn without_scheme(text: &str) -> Wrong {
-    let wrong = Wrong::new("it does not begin with a transport");
+    let wrong = Wrong::new(format_args!("it does not begin with a transport"));
     if text.starts_with('/') {
         wrong.write(format_args!("unix:{text}"))
     } else if let Some((_, form)) = SCHEMES.iter().find(|(scheme, _)| *scheme == text) {
-        wrong.write(form)
+        wrong.write(format_args!("{form}"))
     } else {
         wrong.write(format_args!("tcp://{text}:7000"))
     }
@@ -308,10 +329,10 @@ fn without_scheme(text: &str) -> Wrong {
 fn unknown_scheme(scheme: &str, rest: &str, text: &str) -> Wrong {
     let is_port = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
     if is_port || text.starts_with('[') {
-        return Wrong::new("it does not begin with a transport")
+        return Wrong::new(format_args!("it does not begin with a transport"))
             .write(format_args!("tcp://{text}"));
     }
-    let wrong = Wrong::new(format!("the transport `{scheme}` is unknown"));
+    let wrong = Wrong::new(format_args!("the transport `{scheme}` is unknown"));
     let lower = scheme.to_ascii_lowercase();
     let alias = ALIASES.iter().find(|(alias, _)| *alias == lower);
     let meant = match alias {
