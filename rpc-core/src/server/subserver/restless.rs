@@ -1,7 +1,6 @@
 //! Which threads compute without a pause, judged by samples of them. Pure: it neither reads a clock
 //! nor asks the system.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What is known of a thread at one moment.
@@ -37,9 +36,9 @@ pub(super) enum Verdict {
 pub(super) struct Restless {
     least: Duration,
     /// What the last look saw.
-    last: BTreeMap<u32, Seen>,
+    last: Vec<Seen>,
     /// Those that have stepped down, and at how many looks in a row they were calm.
-    down: BTreeMap<u32, u32>,
+    down: Vec<(u32, u32)>,
 }
 
 /// A thread as the last look saw it.
@@ -60,8 +59,8 @@ impl Restless {
     pub(super) fn new(least: Duration) -> Self {
         Self {
             least,
-            last: BTreeMap::new(),
-            down: BTreeMap::new(),
+            last: Vec::new(),
+            down: Vec::new(),
         }
     }
 
@@ -73,10 +72,10 @@ impl Restless {
         has_answered: bool,
     ) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
-        let mut seen = BTreeMap::new();
+        let mut seen = Vec::new();
         for now in threads {
             let thread = now.thread;
-            let last = self.last.get(&thread);
+            let last = self.last.iter().find(|last| last.sample.thread == thread);
             let never_slept = last.is_some_and(|Seen { sample: last, .. }| {
                 last.is_ready && now.is_ready && last.sleeps == now.sleeps
             });
@@ -84,23 +83,26 @@ impl Restless {
                 Some(last) if never_slept && !has_answered => last.rested,
                 _ => now.computed,
             };
-            if let (Some(calm), Some(last)) = (self.down.get_mut(&thread), last) {
+            let place = self.down.iter().position(|(down, _)| *down == thread);
+            let calm = place.and_then(|place| self.down.get_mut(place));
+            if let (Some((_, calm)), Some(last)) = (calm, last) {
                 let computed = now.computed.saturating_sub(last.sample.computed);
                 let is_calm = !never_slept && computed < window / CALM_PART;
                 *calm = if is_calm { *calm + 1 } else { 0 };
                 if *calm >= CALM_LOOKS {
-                    self.down.remove(&thread);
+                    self.down.retain(|(down, _)| *down != thread);
                     verdicts.push(Verdict::StepUp(thread));
                 }
             } else if now.computed.saturating_sub(rested) >= self.least {
-                self.down.insert(thread, 0);
+                self.down.retain(|(down, _)| *down != thread);
+                self.down.push((thread, 0));
                 verdicts.push(Verdict::StepDown(thread));
             }
             let sample = *now;
-            seen.insert(thread, Seen { sample, rested });
+            seen.push(Seen { sample, rested });
         }
-        self.down.retain(|thread, _| {
-            let is_alive = seen.contains_key(thread);
+        self.down.retain(|(thread, _)| {
+            let is_alive = seen.iter().any(|seen| seen.sample.thread == *thread);
             if !is_alive {
                 verdicts.push(Verdict::Forget(*thread));
             }
@@ -118,11 +120,12 @@ impl Restless {
     /// What the one that may be restless next has still to compute for that: the time that passes until
     /// then at least. `None` if nobody computes but those that are down.
     pub(super) fn lacks(&self) -> Option<Duration> {
+        let is_down = |thread| self.down.iter().any(|(down, _)| *down == thread);
         let suspects = self
             .last
             .iter()
-            .filter(|(thread, seen)| seen.sample.is_ready && !self.down.contains_key(thread));
-        let computed = suspects.map(|(_, seen)| seen.sample.computed.saturating_sub(seen.rested));
+            .filter(|seen| seen.sample.is_ready && !is_down(seen.sample.thread));
+        let computed = suspects.map(|seen| seen.sample.computed.saturating_sub(seen.rested));
         computed
             .max()
             .map(|computed| self.least.saturating_sub(computed))

@@ -4,7 +4,6 @@
 //!
 //! It knows neither calls nor what is said to the client, only that the connection's task was at work.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -184,7 +183,7 @@ struct Watch {
     last: Glance,
     restless: Restless,
     /// The priorities that threads had before they stepped down.
-    own: BTreeMap<u32, i32>,
+    own: Vec<(u32, i32)>,
 }
 
 /// What is looked at first, because it costs little.
@@ -227,7 +226,7 @@ impl Watch {
             last: Glance::now(&progress),
             progress,
             restless: Restless::new(patience),
-            own: BTreeMap::new(),
+            own: Vec::new(),
         }
     }
 
@@ -271,7 +270,9 @@ impl Watch {
             Verdict::StepDown(thread) => match step_down(thread) {
                 Ok(None) => {}
                 Ok(Some(own)) => {
-                    self.own.insert(thread, own);
+                    // Its number may have been another's.
+                    self.take_own(thread);
+                    self.own.push((thread, own));
                     tracing::warn!(
                         thread,
                         "a thread computes without a pause while nothing is answered: it steps \
@@ -281,7 +282,7 @@ impl Watch {
                 Err(error) => tracing::debug!(thread, %error, "a thread cannot step down"),
             },
             Verdict::StepUp(thread) => {
-                if let Some(own) = self.own.remove(&thread) {
+                if let Some(own) = self.take_own(thread) {
                     // Without the privilege for that it stays where it is.
                     let is_up = setpriority_process(pid(thread), own)
                         .map_err(io::Error::from)
@@ -295,9 +296,15 @@ impl Watch {
                 }
             }
             Verdict::Forget(thread) => {
-                self.own.remove(&thread);
+                self.take_own(thread);
             }
         }
+    }
+
+    /// The priority that the thread had before it stepped down, if it did.
+    fn take_own(&mut self, thread: u32) -> Option<i32> {
+        let place = self.own.iter().position(|(down, _)| *down == thread)?;
+        Some(self.own.swap_remove(place).1)
     }
 }
 
