@@ -13,7 +13,7 @@ use super::{endpoint, host, resolver};
 use crate::cancellation::Cancellation;
 use crate::client::dial::Dialer;
 use crate::client::{Options, Target};
-use crate::driver::{Link, now};
+use crate::driver::{Link, now, spawn};
 use crate::error::{Code, Error};
 use crate::race::{Either, race};
 use crate::service::BoxFuture;
@@ -91,7 +91,7 @@ impl Balance {
             };
             let abandoned = self.table.abandoned.clone();
             let connect = self.table.options.connect.clone();
-            tokio::spawn(async move {
+            spawn(async move {
                 let _revival = revival;
                 let following = resolver::follow(matchmaker, connect, query, table);
                 race(abandoned.cancelled(), following).await;
@@ -228,10 +228,16 @@ impl Table {
 
     /// All members in a random order, those that are set aside last.
     fn candidates(&self) -> Vec<Arc<Member>> {
-        let mut candidates = self.lock().members.clone();
-        fastrand::shuffle(&mut candidates);
-        let now = now();
-        candidates.sort_by_key(|member| !member.is_fit(now));
+        let mut members = self.lock().members.clone();
+        fastrand::shuffle(&mut members);
+        let (now, mut candidates, mut aside) = (now(), Vec::new(), Vec::new());
+        for member in members {
+            match member.is_fit(now) {
+                true => candidates.push(member),
+                false => aside.push(member),
+            }
+        }
+        candidates.append(&mut aside);
         candidates
     }
 

@@ -38,8 +38,7 @@ pub(super) fn offered(places: &[Place], here: &HostId) -> Vec<Endpoint> {
             endpoint.identity = identity.clone();
         }
     }
-    endpoints.sort_by_key(|endpoint| distance(endpoint.address.as_str()));
-    endpoints
+    nearest_first(endpoints, &|endpoint| distance(endpoint.address.as_str()))
 }
 
 /// What `.advertise` said, word for word.
@@ -69,7 +68,7 @@ pub(super) struct Target {
 /// Those of `endpoints` that lead somewhere from host `here`, the nearest first. What cannot be read,
 /// and what must never come from a registry, is left out.
 pub(super) fn reachable(endpoints: &[Endpoint], here: &HostId) -> Vec<Target> {
-    let mut reachable: Vec<Target> = endpoints
+    let reachable: Vec<Target> = endpoints
         .iter()
         .filter(|endpoint| endpoint.host.as_ref().is_none_or(|host| host == here))
         .filter_map(|endpoint| {
@@ -81,8 +80,19 @@ pub(super) fn reachable(endpoints: &[Endpoint], here: &HostId) -> Vec<Target> {
         })
         .filter(|target| !target.address.is_local_only())
         .collect();
-    reachable.sort_by_key(|target| distance(&target.address.to_string()));
-    reachable
+    nearest_first(reachable, &|target| distance(&target.address.to_string()))
+}
+
+/// By their distance, and otherwise in their order. There are a handful, for which a sort would be
+/// much code.
+fn nearest_first<T>(places: Vec<T>, distance: &dyn Fn(&T) -> u8) -> Vec<T> {
+    let mut sorted: Vec<(u8, T)> = Vec::new();
+    for place in places {
+        let distance = distance(&place);
+        let at = sorted.partition_point(|(other, _)| *other <= distance);
+        sorted.insert(at, (distance, place));
+    }
+    sorted.into_iter().map(|(_, place)| place).collect()
 }
 
 /// Whether the name of an identity means the same to other processes of this host. The numbers of

@@ -17,7 +17,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
 use super::MatchmakerClient;
-use crate::driver::now;
+use crate::driver::{now, spawn};
 use crate::error::{Code, Error};
 use crate::transport::Address;
 use crate::wire::lan::{Here, QUERY_LEN, Query};
@@ -231,7 +231,7 @@ impl Beacon {
             daemon: fastrand::u128(..),
             addresses: said,
         };
-        let task = tokio::spawn(answer(socket, here));
+        let task = spawn(answer(socket, here));
         Ok(Self { at, task })
     }
 

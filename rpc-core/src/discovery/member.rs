@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::matchmaker::{Endpoint, InstanceId};
 use crate::client::Target as _;
 use crate::client::dial::Dialer;
-use crate::driver::{Link, now};
+use crate::driver::{Link, now, spawn};
 use crate::error::{Code, Error};
 
 /// One instance, as long as the matchmaker lists it or has merely forgotten it.
@@ -125,7 +125,8 @@ impl Member {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        runtime.spawn(async move {
+        let _entered = runtime.enter();
+        spawn(async move {
             // The failure is told to whoever asks next.
             let _ = connecting.0.acquire().await;
         });

@@ -13,6 +13,7 @@ use super::matchmaker::{
 };
 use super::{endpoint, host};
 use crate::client::Channel;
+use crate::driver::spawn;
 use crate::error::{CallError, Code, Error};
 use crate::race::{Either, race};
 use crate::server::{Companion, Offering, RegistrationWish, ServerBuilder};
@@ -106,7 +107,7 @@ impl Registrar {
         };
         let registrar = Self {
             stop,
-            task: tokio::spawn(keeper.run(stopped)),
+            task: spawn(keeper.run(stopped)),
         };
         match tokio::time::timeout(Self::START_WAIT, first).await {
             Ok(Ok(Err(error))) if matches!(error.code(), Code::Denied | Code::Insecure) => {

@@ -66,6 +66,13 @@ pub use restart::Restart;
 #[cfg(feature = "_tls")]
 pub use tls::{ClientTls, ServerTls};
 
+/// Starts a task of a transport. All of them are one type to the runtime, whose code for a task is
+/// large and compiled once for each type.
+#[cfg(any(feature = "udp", feature = "pipes"))]
+fn spawn(task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(task)
+}
+
 /// A stream of bytes in both directions; implemented by everything that is one.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     /// This stream as what it is.

@@ -19,7 +19,7 @@ use super::accept::is_out_of_descriptors;
 use super::port::{self, check_port, resolve};
 use super::{
     Conduit, ConnectOptions, Connector, Datagrams, Gate, HostPort, ListenOptions, Listener, Peer,
-    clear,
+    clear, spawn,
 };
 use crate::error::{Code, Error};
 
@@ -204,7 +204,7 @@ impl Listener for UdpListener {
     fn guard(&mut self, gate: Box<dyn Gate>) {
         if let Some((sender, gone)) = self.idle.take() {
             let crowd = Crowd::new(Arc::downgrade(&self.socket), gate, sender);
-            tokio::spawn(crowd.run(gone));
+            spawn(Box::pin(crowd.run(gone)));
         }
     }
 

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::queue::{Denied, Queue};
 use super::{Forking, Host};
 use crate::cancellation::Cancellation;
+use crate::driver::spawn;
 use crate::error::{Code, Error};
 use crate::process::ending;
 use crate::race::{Either, race};
@@ -86,7 +87,7 @@ impl Forks {
 
 impl Host for Forks {
     fn receive(&self, guest: Guest) {
-        tokio::spawn(Arc::clone(&self.0).look_after(guest));
+        spawn(Arc::clone(&self.0).look_after(guest));
     }
 }
 
@@ -232,7 +233,7 @@ impl Inner {
             return;
         }
         let inner = Arc::clone(self);
-        tokio::spawn(async move {
+        spawn(async move {
             while inner.lacks_spares() {
                 match start(&inner.starter).await {
                     Ok(subserver) => inner.keep(subserver),
@@ -254,7 +255,7 @@ impl Inner {
         let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
         spares.push_back(Spare(sender));
         drop(spares);
-        tokio::spawn(async move {
+        spawn(async move {
             match race(wanted, subserver.child.wait()).await {
                 // Who asked may have gone; then it ends, as it does when the server is gone.
                 Either::First(Ok(wanted)) => drop(wanted.send(subserver)),

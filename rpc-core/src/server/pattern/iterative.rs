@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::Host;
 use super::queue::{Denied, Place, Queue};
 use crate::cancellation::Cancellation;
+use crate::driver::spawn;
 use crate::error::Code;
 use crate::race::{Either, race};
 use crate::server::connections::SHUTTING_DOWN;
@@ -109,12 +110,12 @@ struct Turns {
 impl Host for Turns {
     fn receive(&self, guest: Guest) {
         if let Some(turn) = self.queue.try_place() {
-            tokio::spawn(converse(guest, turn, self.turn_max));
+            spawn(converse(guest, turn, self.turn_max));
             return;
         }
         let (queue, turn_max) = (Arc::clone(&self.queue), self.turn_max);
         let (leaving, closed) = (self.leaving.clone(), self.closed.clone());
-        tokio::spawn(async move {
+        spawn(async move {
             match race(leaving.cancelled(), queue.wait()).await {
                 Either::First(()) if closed.is_cancelled() => {}
                 Either::First(()) => guest.refuse(Code::Draining, SHUTTING_DOWN),

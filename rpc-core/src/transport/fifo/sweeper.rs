@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::directory::{Directory, End, Way};
 use super::is_exhausted;
 use super::record::Id;
+use crate::transport::spawn;
 
 /// How often it looks. What a dead client left is gone after the second look that finds it, so
 /// within 2 s of its death, or 3 s where the machine is busy.
@@ -27,7 +28,7 @@ pub(super) struct Sweeper(JoinHandle<()>);
 
 impl Sweeper {
     pub(super) fn start(directory: Arc<Directory>) -> Self {
-        Self(tokio::spawn(async move {
+        Self(spawn(Box::pin(async move {
             let mut ticks = interval(EVERY);
             // After a stop of this process, both looks must not follow upon each other.
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -36,7 +37,7 @@ impl Sweeper {
                 ticks.tick().await;
                 suspects = sweep(&directory, &suspects);
             }
-        }))
+        })))
     }
 }
 

@@ -10,7 +10,7 @@ use super::hub::{Clients, Hub};
 use super::office::{Office, Progress};
 use super::trunk;
 use crate::client::Channel;
-use crate::driver::Link;
+use crate::driver::{Link, spawn};
 use crate::error::{Code, Error};
 use crate::limits::Limits;
 use crate::server::connections::Membership;
@@ -59,7 +59,7 @@ impl Branch {
         let (trunk, driver) = trunk::main(conduit, Arc::new(hub));
         let _ = own.set(trunk.clone());
         let orphans = Orphans(Arc::clone(&clients));
-        tokio::spawn(async move {
+        spawn(async move {
             driver.await;
             drop(orphans);
         });

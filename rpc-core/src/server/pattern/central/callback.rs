@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::trunk::CODEC;
 use crate::cancellation::Cancellation;
 use crate::codec::{Budget, CodecId};
-use crate::driver::{Gauge, Handler, Link, Session, Started, Ticket};
+use crate::driver::{Gauge, Handler, Link, Session, Started, Ticket, spawn};
 use crate::error::{Code, Error, Executed};
 use crate::limits::Limits;
 #[cfg(feature = "udp")]
@@ -202,7 +202,7 @@ impl Session for Desk {
             Ok(callback) => {
                 let cancellation = Cancellation::new();
                 let ticket = Ticket::new(self.link.clone(), call.id);
-                tokio::spawn(callback.run(cancellation.clone(), ticket));
+                spawn(callback.run(cancellation.clone(), ticket));
                 Started::GoesOn(cancellation)
             }
         }

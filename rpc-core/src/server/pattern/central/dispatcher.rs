@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::CentralDispatch;
 use super::branch::Branch;
 use super::contract::{Program, Setup, must_be_generated};
-use crate::driver::now;
+use crate::driver::{now, spawn};
 use crate::error::{Code, Error};
 use crate::process::ending;
 use crate::race::{Either, race};
@@ -185,7 +185,7 @@ impl Dispatcher {
         let closed = self.reception.connections.closed().clone();
         // From now on, not only once the task runs: clients may come, or the server may stop.
         self.fill(post, Some(Arc::clone(&first)));
-        tokio::spawn(async move {
+        spawn(async move {
             race(closed.cancelled(), dispatcher.keep_filled(post, first)).await;
             // The subserver ends with the last who holds it.
             dispatcher.fill(post, None);
@@ -275,7 +275,7 @@ impl Dispatcher {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let live = Arc::clone(live);
-                tokio::spawn(async move {
+                spawn(async move {
                     // As many wait as there may be connections.
                     let given = live.subserver.line.order_in_turn(&order);
                     match race(given, live.branch.ended()).await {
@@ -378,7 +378,7 @@ impl Dispatcher {
             return Self::pass(guest, refusal, &live);
         }
         let dispatcher = Arc::clone(self);
-        tokio::spawn(async move {
+        spawn(async move {
             match tokio::time::timeout(PATIENCE, dispatcher.some()).await {
                 Ok(live) => Self::pass(guest, refusal, &live),
                 Err(_) => guest.refuse(Code::Overloaded, "no subserver is running"),
@@ -399,7 +399,7 @@ impl Host for Arc<Dispatcher> {
     fn drain(&self) -> BoxFuture<()> {
         let told: JoinSet<()> = self
             .live()
-            .map(|live| async move { live.branch.drain().await })
+            .map(|live| -> BoxFuture<()> { Box::pin(async move { live.branch.drain().await }) })
             .collect();
         Box::pin(async move {
             told.join_all().await;

@@ -17,7 +17,7 @@ use super::trunk;
 use crate::cancellation::Cancellation;
 use crate::client::Channel;
 use crate::codec::CodecId;
-use crate::driver::Link;
+use crate::driver::{Link, spawn};
 use crate::error::{CallError, Code, Error};
 use crate::limits::Limits;
 use crate::proto::Opening;
@@ -28,7 +28,7 @@ use crate::server::pattern::Host;
 use crate::server::reception::{Full, Guest, Reception};
 use crate::server::subserver::Order;
 use crate::server::{Router, ServerBuilder};
-use crate::service::{Descriptor, Service};
+use crate::service::{BoxFuture, Descriptor, Service};
 use crate::transport::{Address, Conduit, ListenOptions, Passage, Peer};
 
 /// A client that the main server sends.
@@ -71,7 +71,7 @@ pub(in crate::server) async fn serve(
     };
     // One is on its way while the next is taken over.
     let (sender, arrivals) = mpsc::channel(1);
-    tokio::spawn(async move {
+    spawn(async move {
         while let Some(order) = orders.recv().await {
             let arrival = match order {
                 Order::Client { socket, number } => Conduit::take_over(Passage::Socket(socket))
@@ -130,7 +130,7 @@ impl Knowledge {
         let clients = Arc::new(Clients::default());
         let callbacks = Callbacks::new(Arc::new(office), &self.callbacks, Arc::clone(&clients));
         let (trunk, driver) = trunk::subserver(conduit, Arc::new(callbacks));
-        tokio::spawn(driver);
+        spawn(driver);
         let main = MainClient::new(Channel::over(trunk.clone()));
         let program = Program::of(self.services.iter().copied());
         let setup = main.begin(&program).await.map_err(|error| {
@@ -226,7 +226,8 @@ impl Knowledge {
                 reception: Arc::clone(&lobby.reception),
                 host: Arc::new(Visitors(Arc::clone(lobby))),
             };
-            doors.spawn(acceptor.run());
+            let run: BoxFuture<()> = Box::pin(acceptor.run());
+            doors.spawn(run);
         }
         Ok(doors)
     }
@@ -275,9 +276,9 @@ impl Lobby {
     fn serve(self: &Arc<Self>, guest: Guest, number: u64) {
         let (link, seat) = guest.serve_as(number);
         self.clients.enter(link.clone());
-        tokio::spawn(seat);
+        spawn(seat);
         let lobby = Arc::clone(self);
-        tokio::spawn(async move {
+        spawn(async move {
             link.closed().cancelled().await;
             lobby.clients.leave(number);
             // Without the main server there is nobody to tell, and this process ends.
@@ -303,7 +304,7 @@ struct Visitors(Arc<Lobby>);
 impl Host for Visitors {
     fn receive(&self, guest: Guest) {
         let lobby = Arc::clone(&self.0);
-        tokio::spawn(async move {
+        spawn(async move {
             match lobby.main.admit(&Card::of(&guest.conduit().peer)).await {
                 Ok(number) => lobby.serve(guest, number),
                 Err(CallError::Service(full)) => guest.refuse(Code::Overloaded, full.text()),
