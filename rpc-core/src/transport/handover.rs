@@ -6,10 +6,11 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::net::{AddressFamily, getsockname};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 use super::duplex::Duplex;
 use super::fifo::{Deferred, Letter};
+use super::socket::Socket;
 use super::{Conduit, tcp, unix};
 
 /// A connection on its way to another process.
@@ -78,8 +79,8 @@ impl Conduit {
 
 /// The socket that a stream is, if it is one and nothing more.
 fn socket(stream: &dyn Any) -> Option<BorrowedFd<'_>> {
-    if let Some(stream) = stream.downcast_ref::<TcpStream>() {
-        return Some(stream.as_fd());
+    if let Some(stream) = stream.downcast_ref::<Socket>() {
+        return stream.descriptor();
     }
     let stream = stream.downcast_ref::<UnixStream>()?;
     Some(stream.as_fd())

@@ -31,6 +31,8 @@ mod peer;
 pub(crate) mod pipe;
 mod port;
 mod restart;
+#[cfg(all(target_os = "linux", feature = "unix"))]
+mod socket;
 mod tcp;
 #[cfg(feature = "_tls")]
 mod tls;

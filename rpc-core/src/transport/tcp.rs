@@ -5,14 +5,25 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 
 use super::accept::is_out_of_descriptors;
 use super::port::{self, check_port, resolve};
-use super::{
-    Conduit, ConnectOptions, Connector, HostPort, Io, ListenOptions, Listener, Peer, clear,
-};
+use super::{Conduit, ConnectOptions, Connector, HostPort, ListenOptions, Listener, Peer, clear};
 use crate::error::{Code, Error};
+
+// The system calls of the one come with the feature.
+#[cfg(not(all(target_os = "linux", feature = "unix")))]
+mod portable;
+#[cfg(all(target_os = "linux", feature = "unix"))]
+mod watched;
+
+#[cfg(not(all(target_os = "linux", feature = "unix")))]
+use portable as sockets;
+#[cfg(all(target_os = "linux", feature = "unix"))]
+use watched as sockets;
+
+pub(super) use sockets::Stream;
 
 /// How many connections wait in the kernel to be accepted: enough for a fleet that reconnects at
 /// once; the kernel lowers it to its own bound.
@@ -52,8 +63,6 @@ impl Connector for TcpConnector {
         let (stream, at, is_local) = dial_any(candidates, &self.at)
             .await
             .map_err(|error| error.with_address(self.address.as_str()))?;
-        #[cfg(all(target_os = "linux", feature = "unix"))]
-        let stream = super::eager::Eager::new(stream);
         Ok(conduit(stream, at, is_local))
     }
 
@@ -64,7 +73,7 @@ impl Connector for TcpConnector {
 
 /// Hands out the connections to a port.
 pub(super) struct TcpListener {
-    inner: tokio::net::TcpListener,
+    inner: sockets::Inner,
     address: String,
 }
 
@@ -103,23 +112,21 @@ impl TcpListener {
         // the option means another thing: to take the port from whoever has it.
         #[cfg(not(windows))]
         socket.set_reuseaddr(true)?;
-        // What a listener accepts has it from there, which saves a system call for each.
+        // What it accepts has it from there, which saves a system call for each.
         #[cfg(target_os = "linux")]
         let _ = socket.set_nodelay(true);
         socket.bind(at)?;
-        let inner = socket.listen(BACKLOG)?;
-        let address = format!("{scheme}://{}", HostPort::from(inner.local_addr()?));
+        let listener = socket.listen(BACKLOG)?;
+        let address = format!("{scheme}://{}", HostPort::from(listener.local_addr()?));
+        let inner = sockets::listener(listener)?;
         Ok(Self { inner, address })
     }
 
     /// The next connection, where it comes from, and whether that is this machine. Cancel safe.
-    pub(super) async fn accept_stream(&mut self) -> io::Result<(TcpStream, SocketAddr, bool)> {
+    pub(super) async fn accept_stream(&mut self) -> io::Result<(Stream, SocketAddr, bool)> {
         // No further await: what was accepted must be returned.
-        let (stream, at) = self.inner.accept().await?;
-        #[cfg(not(target_os = "linux"))]
-        hurry(&stream);
-        let is_local = is_here(&stream, at);
-        Ok((stream, at, is_local))
+        let (stream, at, own) = sockets::accept(&self.inner).await?;
+        Ok((stream, at, is_here(at, own)))
     }
 }
 
@@ -138,26 +145,20 @@ impl Listener for TcpListener {
 /// A connection that another process accepted.
 #[cfg(all(target_os = "linux", feature = "patterns"))]
 pub(super) fn take_over(stream: std::net::TcpStream) -> io::Result<Conduit> {
-    let stream = TcpStream::from_std(stream)?;
     let at = stream.peer_addr()?;
-    let is_local = is_here(&stream, at);
-    Ok(conduit(stream, at, is_local))
+    let own = stream.local_addr().ok();
+    let stream = Stream::new(stream.into())?;
+    Ok(conduit(stream, at, is_here(at, own)))
 }
 
-fn conduit(stream: impl Io, at: SocketAddr, is_local: bool) -> Conduit {
+fn conduit(stream: Stream, at: SocketAddr, is_local: bool) -> Conduit {
     let peer = Peer::socket("tcp", at).with_local(is_local);
     Conduit::new(stream, peer)
 }
 
-/// Sees to it that a small call does not wait for the acknowledgement of the one before.
-fn hurry(stream: &TcpStream) {
-    // It fails only on a connection that is broken already, which reading will tell.
-    let _ = stream.set_nodelay(true);
-}
-
-/// Whether `at`, to which `stream` leads, is this machine.
-fn is_here(stream: &TcpStream, at: SocketAddr) -> bool {
-    is_loopback(at) || stream.local_addr().is_ok_and(|own| own.ip() == at.ip())
+/// Whether `at`, to which a socket of the address `own` leads, is this machine.
+fn is_here(at: SocketAddr, own: Option<SocketAddr>) -> bool {
+    is_loopback(at) || own.is_some_and(|own| own.ip() == at.ip())
 }
 
 fn is_loopback(at: SocketAddr) -> bool {
@@ -179,7 +180,7 @@ fn socket(at: SocketAddr) -> io::Result<TcpSocket> {
 pub(super) async fn dial_any(
     candidates: Vec<SocketAddr>,
     at: &HostPort,
-) -> Result<(TcpStream, SocketAddr, bool), Error> {
+) -> Result<(Stream, SocketAddr, bool), Error> {
     let mut failures = Vec::new();
     for candidate in candidates {
         match dial(candidate).await {
@@ -190,59 +191,12 @@ pub(super) async fn dial_any(
     Err(dial_error(failures, at))
 }
 
-async fn dial(at: SocketAddr) -> io::Result<(TcpStream, SocketAddr, bool)> {
-    let stream = open(at).await?;
-    hurry(&stream);
-    // Who dials 0.0.0.0 reaches another address; any other is what was dialled.
-    let at = match at.ip().is_unspecified() {
-        true => stream.peer_addr().unwrap_or(at),
-        false => at,
-    };
-    let own = stream.local_addr().ok();
+async fn dial(at: SocketAddr) -> io::Result<(Stream, SocketAddr, bool)> {
+    let (stream, at, own) = sockets::connect(at).await?;
     if own.is_some_and(|own| is_one_end(own, at)) {
         return Err(ErrorKind::ConnectionRefused.into());
     }
-    let is_local = is_loopback(at) || own.is_some_and(|own| own.ip() == at.ip());
-    Ok((stream, at, is_local))
-}
-
-#[cfg(not(all(target_os = "linux", feature = "unix")))]
-async fn open(at: SocketAddr) -> io::Result<TcpStream> {
-    socket(at)?.connect(at).await
-}
-
-/// Connects. The system says of each connection that it is under way, even where it leads to this
-/// machine and stands by then: asked once more it says so, and nothing need be waited for.
-#[cfg(all(target_os = "linux", feature = "unix"))]
-async fn open(at: SocketAddr) -> io::Result<TcpStream> {
-    use rustix::io::Errno;
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
-
-    let family = match at {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
-    // A wish, which the system need not grant.
-    let _ = sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER as usize);
-    let mut asked = connect(&socket, &at);
-    if asked == Err(Errno::INPROGRESS) && is_loopback(at) {
-        asked = connect(&socket, &at);
-    }
-    let is_open = match asked {
-        Ok(()) => true,
-        Err(Errno::INPROGRESS | Errno::ALREADY) => false,
-        Err(errno) => return Err(errno.into()),
-    };
-    let stream = TcpStream::from_std(socket.into())?;
-    if !is_open {
-        stream.writable().await?;
-        if let Some(error) = stream.take_error()? {
-            return Err(error);
-        }
-    }
-    Ok(stream)
+    Ok((stream, at, is_here(at, own)))
 }
 
 /// Whether both ends of a connection are one. With nobody listening, the kernel may choose the very
@@ -326,6 +280,7 @@ fn explain(error: &io::Error) -> (Code, &'static str, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::Address;
 
     fn at(text: &str) -> HostPort {
         HostPort::from(text.parse::<SocketAddr>().unwrap())
@@ -336,7 +291,10 @@ mod tests {
         let listener = TcpListener::bind(&at("127.0.0.1:0"), &ListenOptions::new())
             .await
             .unwrap();
-        let port = listener.inner.local_addr().unwrap().port();
+        let Ok(Address::Tcp(here)) = listener.address.parse() else {
+            panic!("{}", listener.address);
+        };
+        let port = here.port();
         let error = TcpListener::bind(&at(&format!("127.0.0.1:{port}")), &ListenOptions::new())
             .await
             .err()
@@ -354,7 +312,9 @@ mod tests {
         let mut listener = TcpListener::bind(&at("127.0.0.1:0"), &ListenOptions::new())
             .await
             .unwrap();
-        let here = HostPort::from(listener.inner.local_addr().unwrap());
+        let Ok(Address::Tcp(here)) = listener.address.parse() else {
+            panic!("{}", listener.address);
+        };
         let connector = TcpConnector::new(&here, &ConnectOptions::new()).unwrap();
         let (client, server) = tokio::join!(connector.connect(), listener.accept());
         // The side that closes first keeps the port in TIME_WAIT.
@@ -364,6 +324,30 @@ mod tests {
         TcpListener::bind(&here, &ListenOptions::new())
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    #[cfg(all(target_os = "linux", feature = "unix"))]
+    async fn neither_end_waits_for_acknowledgements() {
+        use rustix::net::sockopt::{socket_send_buffer_size, tcp_nodelay};
+
+        let mut listener = TcpListener::bind(&at("127.0.0.1:0"), &ListenOptions::new())
+            .await
+            .unwrap();
+        let Ok(Address::Tcp(here)) = listener.address.parse() else {
+            panic!("{}", listener.address);
+        };
+        let here = vec![here.to_string().parse().unwrap()];
+        let at = at("127.0.0.1:1");
+        let (client, server) = tokio::join!(dial_any(here, &at), listener.accept_stream());
+        for (stream, peer, is_local) in [client.unwrap(), server.unwrap()] {
+            let socket = stream.descriptor().unwrap();
+            assert!(tcp_nodelay(socket).unwrap());
+            // The system says twice what it was asked for.
+            let buffer = socket_send_buffer_size(socket).unwrap();
+            assert!(buffer <= 2 * SEND_BUFFER as usize, "{buffer}");
+            assert!(is_local && peer.ip().is_loopback(), "{peer}");
+        }
     }
 
     #[tokio::test]

@@ -11,7 +11,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream as ServerStream;
 use tokio_rustls::{Accept, FallibleAccept, TlsStream};
@@ -19,6 +18,7 @@ use tokio_rustls::{Accept, FallibleAccept, TlsStream};
 use super::fault::{self, Whose};
 use super::trust::Verdict;
 use crate::error::Error;
+use crate::transport::tcp::Stream;
 use crate::transport::{Certificate, Identity};
 
 /// What is known beside the bytes, for the words of a failure.
@@ -43,7 +43,7 @@ pub(super) struct Secured {
 
 enum State {
     Shaking(Box<Shaking>),
-    Open(Box<TlsStream<TcpStream>>),
+    Open(Box<TlsStream<Stream>>),
     Parting(Box<Parting>),
     /// It failed, and that was told.
     Over,
@@ -51,7 +51,7 @@ enum State {
 
 /// A server's connection whose client has not proved itself.
 struct Shaking {
-    accept: FallibleAccept<TcpStream>,
+    accept: FallibleAccept<Stream>,
     /// Where its identity goes.
     proof: Arc<OnceLock<Identity>>,
     at: SocketAddr,
@@ -60,7 +60,7 @@ struct Shaking {
 /// A handshake that failed. The client is told by an alert, which the system would take back if the
 /// socket were closed while something that the client sent is unread.
 struct Parting {
-    stream: TcpStream,
+    stream: Stream,
     error: Option<io::Error>,
     is_shut: bool,
     until: Pin<Box<Sleep>>,
@@ -95,7 +95,7 @@ impl Parting {
 
 impl Secured {
     /// A connection whose handshake is over.
-    pub(super) fn open(stream: TlsStream<TcpStream>, terms: Terms) -> Self {
+    pub(super) fn open(stream: TlsStream<Stream>, terms: Terms) -> Self {
         Self {
             state: State::Open(Box::new(stream)),
             terms,
@@ -104,7 +104,7 @@ impl Secured {
 
     /// A server's connection, whose client is at `at`. Its identity goes into `proof`.
     pub(super) fn shaking(
-        accept: Accept<TcpStream>,
+        accept: Accept<Stream>,
         terms: Terms,
         proof: Arc<OnceLock<Identity>>,
         at: SocketAddr,
@@ -117,10 +117,7 @@ impl Secured {
     }
 
     /// The bytes, once the handshake is over.
-    fn poll_open(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<Pin<&mut TlsStream<TcpStream>>>> {
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut TlsStream<Stream>>>> {
         loop {
             match &mut self.state {
                 State::Open(_) => break,
@@ -143,7 +140,7 @@ impl Secured {
     }
 
     /// What becomes of the connection when the handshake has ended so.
-    fn shaken(&self, shaken: Result<ServerStream<TcpStream>, (io::Error, TcpStream)>) -> State {
+    fn shaken(&self, shaken: Result<ServerStream<Stream>, (io::Error, Stream)>) -> State {
         let State::Shaking(shaking) = &self.state else {
             return State::Over;
         };

@@ -1,0 +1,107 @@
+//! The sockets of TCP, with as few system calls as they can be had for.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrAny, SocketFlags, SocketType, acceptfrom_with, getpeername,
+    getsockname, socket_with, sockopt,
+};
+use tokio::net::TcpStream;
+
+use super::{SEND_BUFFER, is_loopback};
+use crate::transport::socket::{Socket, Watched, watch};
+
+/// What the bytes go over.
+pub(in crate::transport) type Stream = Socket;
+
+/// What connections come out of.
+pub(super) type Inner = Watched;
+
+const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+
+pub(super) fn listener(listener: tokio::net::TcpListener) -> io::Result<Inner> {
+    watch(listener.into_std()?.into())
+}
+
+/// The next connection, where it comes from and which address it came to, unless it came from this
+/// machine. It has `TCP_NODELAY` from its listener. Cancel safe.
+pub(super) async fn accept(
+    listener: &Inner,
+) -> io::Result<(Stream, SocketAddr, Option<SocketAddr>)> {
+    loop {
+        let mut ready = listener.readable().await?;
+        // No further await: what was accepted must be returned.
+        match acceptfrom_with(ready.get_inner(), FLAGS) {
+            Ok((socket, at)) => {
+                let at = at.ok_or(Errno::NOTCONN)?;
+                let at = SocketAddr::try_from(at)?;
+                let own = match is_loopback(at) {
+                    true => None,
+                    false => address(getsockname(&socket)),
+                };
+                return Ok((Socket::new(socket)?, at, own));
+            }
+            Err(Errno::AGAIN) => ready.clear_ready(),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// A connection, where it leads and which address it has here.
+///
+/// The system says of each that it is under way, even where it leads to this machine and stands by
+/// then: asked once more it says so, and nothing need be waited for.
+pub(super) async fn connect(
+    at: SocketAddr,
+) -> io::Result<(Stream, SocketAddr, Option<SocketAddr>)> {
+    let family = match at {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = socket_with(family, SocketType::STREAM, FLAGS, None)?;
+    // Wishes, which the system need not grant. A small call is not to wait for the acknowledgement
+    // of the one before.
+    let _ = sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER as usize);
+    let _ = sockopt::set_tcp_nodelay(&socket, true);
+    let mut asked = rustix::net::connect(&socket, &at);
+    let is_here = is_loopback(at) || at.ip().is_unspecified();
+    if asked == Err(Errno::INPROGRESS) && is_here {
+        asked = rustix::net::connect(&socket, &at);
+    }
+    match asked {
+        Ok(()) => {
+            let (at, own) = ends(&socket, at);
+            Ok((Socket::new(socket)?, at, own))
+        }
+        Err(Errno::INPROGRESS | Errno::ALREADY) => {
+            let stream = TcpStream::from_std(socket.into())?;
+            stream.writable().await?;
+            if let Some(error) = stream.take_error()? {
+                return Err(error);
+            }
+            let (at, own) = ends(&stream, at);
+            Ok((stream.into(), at, own))
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn address(asked: rustix::io::Result<SocketAddrAny>) -> Option<SocketAddr> {
+    asked.ok()?.try_into().ok()
+}
+
+/// Where a connection to `at` leads, and which address it has here.
+fn ends(socket: impl AsFd, at: SocketAddr) -> (SocketAddr, Option<SocketAddr>) {
+    let own = address(getsockname(&socket));
+    // Who dials 0.0.0.0 reaches another address; any other is what was dialled.
+    match at.ip().is_unspecified() {
+        true => {
+            let peer = getpeername(&socket).and_then(|peer| peer.ok_or(Errno::NOTCONN));
+            (address(peer).unwrap_or(at), own)
+        }
+        false => (at, own),
+    }
+}
