@@ -1,5 +1,6 @@
 //! Clients that connect and do not get on with it: half a hello of TLS, a byte a second, nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rpc_core::{Channel, Limits, Server};
@@ -8,6 +9,7 @@ use support::work::{WorkClient, WorkServer, Worker};
 use support::{LIMIT, nearly_all_within, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::pair::{client, server};
@@ -34,10 +36,13 @@ async fn row_10_half_a_tls_hello_holds_nobody_up() {
         .await
         .unwrap();
     let at = server.addresses()[0].replace("tls://", "");
+    let connected = Arc::new(Semaphore::new(0));
     let drippers = (0..DRIPPERS).map(|number| {
         let at = at.clone();
+        let connected = Arc::clone(&connected);
         tokio::spawn(async move {
             let mut stream = TcpStream::connect(at).await.unwrap();
+            connected.add_permits(1);
             // A third says nothing, a third half a hello, a third a byte at a time.
             let dripping = async {
                 if number % 3 == 1 {
@@ -64,6 +69,10 @@ async fn row_10_half_a_tls_hello_holds_nobody_up() {
         })
     });
     let drippers: Vec<_> = drippers.collect();
+
+    // Who comes before so many others is the oldest in its handshake, and may have to make room.
+    let all = connected.acquire_many(DRIPPERS as u32);
+    within("they connect", LIMIT, all).await.unwrap().forget();
 
     // Meanwhile an honest client connects and calls, again and again.
     let mut times = Vec::new();
