@@ -23,6 +23,27 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// A call of nothing.
+    pub(crate) fn empty(now: Instant) -> Self {
+        Self {
+            method: 0,
+            fingerprint: 0,
+            deadline: now,
+            metadata: Metadata::new(),
+            payload: Payload::default(),
+            token: 0,
+        }
+    }
+
+    /// Lets go of what it holds.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        if !self.metadata.is_empty() {
+            self.metadata = Metadata::new();
+        }
+        self.payload.clear();
+    }
+
     /// Takes it out, and leaves a call of nothing.
     pub(super) fn take(&mut self) -> Self {
         Self {
@@ -73,11 +94,16 @@ enum State {
     /// In a box, because an entry is moved with every call, and few calls wait.
     Queued(Box<Call>),
     Sent,
-    /// In a box as well: few replies come in parts.
-    Receiving {
-        outcome: Outcome,
-        assembly: Box<Assembly>,
-    },
+    /// In a box as well: few replies come in parts. With the outcome, so that a state is two words,
+    /// which are moved as what they are.
+    Receiving(Box<Incomplete>),
+}
+
+/// A reply that is arriving.
+#[derive(Debug)]
+struct Incomplete {
+    outcome: Outcome,
+    assembly: Assembly,
 }
 
 /// How far a call had come when it ended without a reply.
@@ -223,6 +249,24 @@ impl Calls {
         }
     }
 
+    /// The token of a call that ends with a whole reply of `length` bytes, if there is no more to do
+    /// about it. Otherwise [`response`](Self::response) knows what there is.
+    #[inline]
+    pub(super) fn usual_response(
+        &mut self,
+        id: CallId,
+        length: usize,
+        max: usize,
+    ) -> Option<usize> {
+        if length > max || !self.kept.is_empty() {
+            return None;
+        }
+        self.table.clear_if(id, |entry| match entry.state {
+            State::Sent => Some(entry.token),
+            _ => None,
+        })
+    }
+
     /// The first frame of a reply with a payload.
     pub(super) fn response(
         &mut self,
@@ -254,8 +298,8 @@ impl Calls {
                     if let Some(kept) = take_kept(&mut self.kept, id) {
                         kept.release();
                     }
-                    let assembly = Box::new(Assembly::new(payload));
-                    *state = State::Receiving { outcome, assembly };
+                    let assembly = Assembly::new(payload);
+                    *state = State::Receiving(Box::new(Incomplete { outcome, assembly }));
                     Arrival::Continues
                 } else {
                     self.remove(id);
@@ -278,12 +322,11 @@ impl Calls {
     ) -> Arrival {
         match self.table.get_mut(id) {
             Some(&mut Entry {
-                state: State::Receiving {
-                    ref mut assembly, ..
-                },
+                state: State::Receiving(ref mut reply),
                 token,
                 ..
             }) => {
+                let assembly = &mut reply.assembly;
                 if assembly.len().saturating_add(chunk.len()) > bounds.message {
                     self.break_off(id, more);
                     return Arrival::TooLarge { token, more };
@@ -300,10 +343,10 @@ impl Calls {
                 }
                 match self.remove(id) {
                     Some(Entry {
-                        state: State::Receiving { outcome, assembly },
+                        state: State::Receiving(reply),
                         ..
                     }) => {
-                        let reply = outcome.reply(assembly.finish());
+                        let reply = reply.outcome.reply(reply.assembly.finish());
                         Arrival::Assembled { token, reply }
                     }
                     _ => Arrival::Stray,
@@ -317,9 +360,10 @@ impl Calls {
     /// The buffer of a message of which so many bytes more are to come, if there is such a message
     /// and the limits leave room for them.
     pub(super) fn lend(&mut self, id: CallId, wanted: usize, bounds: Bounds) -> Option<Vec<u8>> {
-        let State::Receiving { assembly, .. } = &mut self.table.get_mut(id)?.state else {
+        let State::Receiving(reply) = &mut self.table.get_mut(id)?.state else {
             return None;
         };
+        let assembly = &mut reply.assembly;
         let fits = assembly.len().saturating_add(wanted) <= bounds.message
             && self.assembling.saturating_add(wanted) <= bounds.total;
         fits.then(|| assembly.lend(wanted)).flatten()
@@ -328,8 +372,8 @@ impl Calls {
     /// The buffer that was lent comes back with so many bytes more.
     pub(super) fn give_back(&mut self, id: CallId, buffer: Vec<u8>, more: usize) {
         let state = self.table.get_mut(id).map(|entry| &mut entry.state);
-        if let Some(State::Receiving { assembly, .. }) = state {
-            assembly.give_back(buffer);
+        if let Some(State::Receiving(reply)) = state {
+            reply.assembly.give_back(buffer);
             self.assembling = self.assembling.saturating_add(more);
         }
     }
@@ -410,8 +454,8 @@ impl Calls {
             take_kept(&mut self.kept, id);
         }
         let entry = self.table.remove(id)?;
-        if let State::Receiving { assembly, .. } = &entry.state {
-            self.assembling = self.assembling.saturating_sub(assembly.len());
+        if let State::Receiving(reply) = &entry.state {
+            self.assembling = self.assembling.saturating_sub(reply.assembly.len());
         }
         Some(entry)
     }
@@ -438,7 +482,7 @@ impl State {
         match self {
             Self::Queued(_) => Progress::Queued,
             Self::Sent => Progress::Sent,
-            Self::Receiving { .. } => Progress::Receiving,
+            Self::Receiving(_) => Progress::Receiving,
         }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) use self::body::Body;
+use self::calling::Left;
 use self::serving::{Granted, late_arrival};
 use super::calls::{Call, Calls, Progress};
 use super::credit::Credit;
@@ -63,6 +64,8 @@ pub(crate) struct Connection {
     calls: Calls,
     served: Served,
     granted: Granted,
+    /// What is left to our calls that leave together.
+    left: Left,
     outbox: Outbox,
     credit: Credit,
     keepalive: Keepalive,
@@ -140,6 +143,7 @@ impl Connection {
             calls: Calls::default(),
             served: Served::default(),
             granted: Granted::new(now),
+            left: Left::new(now),
             outbox: Outbox::default(),
             credit: Credit::new(window),
             keepalive: Keepalive::new(now),
@@ -160,7 +164,7 @@ impl Connection {
 
     /// Bytes arrived: takes one frame off the front of `input`, or the piece of a chunk. After
     /// [`Taken::Nothing`] what is left must stand in front of what arrives next.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn handle_input<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Taken<'a> {
         if self.ended.is_some() {
             *input = &[];

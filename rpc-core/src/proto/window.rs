@@ -72,6 +72,27 @@ impl<T> Window<T> {
         Some(entry)
     }
 
+    /// Takes the entry out if `look` has something to say about it, which is returned. The entry is not
+    /// moved.
+    #[inline]
+    pub(super) fn clear_if<R>(
+        &mut self,
+        id: CallId,
+        look: impl FnOnce(&T) -> Option<R>,
+    ) -> Option<R> {
+        let Some(place) = self.place(id) else {
+            let said = look(self.old.get(&id)?)?;
+            self.old.remove(&id);
+            return Some(said);
+        };
+        let place = self.recent.get_mut(place)?;
+        let said = look(place.as_ref()?)?;
+        *place = None;
+        self.taken = self.taken.saturating_sub(1);
+        self.trim();
+        Some(said)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (CallId, &T)> {
         let recent = (self.base..).zip(&self.recent);
         let recent = recent.filter_map(|(id, entry)| Some((CallId(id), entry.as_ref()?)));

@@ -231,6 +231,13 @@ impl RequestHead {
         })
     }
 
+    /// The time left that a head says.
+    #[inline]
+    pub(crate) fn timeout_ms(fixed: &[u8; Self::FIXED]) -> u32 {
+        let [.., t0, t1, t2, t3] = *fixed;
+        u32::from_le_bytes([t0, t1, t2, t3])
+    }
+
     /// That of a request without metadata.
     #[inline]
     pub(crate) fn plain(fixed: &[u8; Self::FIXED]) -> Self {

@@ -1,7 +1,8 @@
 //! The encoded arguments of a call, or what it returned.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt;
+use std::mem;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -36,8 +37,9 @@ enum Place {
 /// Apart from [`Place`], which is no larger for it.
 #[derive(Clone)]
 enum Own {
-    /// So many bytes in place.
-    Here(u8),
+    /// So many bytes in place: a whole word, like the tag beside it, because the two are moved as what
+    /// they are.
+    Here(usize),
     Split(Parts),
 }
 
@@ -60,15 +62,15 @@ const SCRATCH_MAX: usize = 4096;
 
 thread_local! {
     /// Where payloads are encoded, so that small ones need no buffer of their own.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 impl Payload {
     /// A payload of its own bytes, equal to `bytes`.
     #[inline]
     pub fn copy_from_slice(bytes: &[u8]) -> Self {
-        match u8::try_from(bytes.len()) {
-            Ok(length) if bytes.len() <= HERE => Self {
+        match bytes.len() {
+            length @ ..=HERE => Self {
                 here: padded(bytes),
                 place: Place::Own(Own::Here(length)),
             },
@@ -79,12 +81,54 @@ impl Payload {
     /// Becomes a payload of its own bytes, equal to `bytes`.
     #[inline]
     pub(crate) fn copy_in(&mut self, bytes: &[u8]) {
-        match (&mut self.place, u8::try_from(bytes.len())) {
-            (Place::Own(Own::Here(length)), Ok(new)) if bytes.len() <= HERE => {
+        match (&mut self.place, bytes.len()) {
+            (Place::Own(Own::Here(length)), new @ ..=HERE) => {
                 self.here = padded(bytes);
                 *length = new;
             }
             _ => *self = Self::copy_from_slice(bytes),
+        }
+    }
+
+    /// Takes it out. What is left is of no meaning, and holds nothing.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Self {
+        match self.place {
+            Place::Own(Own::Here(length)) => Self {
+                here: self.here,
+                place: Place::Own(Own::Here(length)),
+            },
+            _ => self.take_all(),
+        }
+    }
+
+    /// Out of line, so that the usual way is not by memory because this one is.
+    #[inline(never)]
+    fn take_all(&mut self) -> Self {
+        mem::take(self)
+    }
+
+    /// Becomes what `from` is, of which is left what [`take`](Self::take) leaves.
+    #[inline]
+    pub(crate) fn move_in(&mut self, from: &mut Self) {
+        match (&mut self.place, &from.place) {
+            (Place::Own(Own::Here(length)), &Place::Own(Own::Here(new))) => {
+                self.here = from.here;
+                *length = new;
+            }
+            _ => *self = mem::take(from),
+        }
+    }
+
+    /// Becomes one more of the same bytes as `of`.
+    #[inline]
+    pub(crate) fn share(&mut self, of: &Self) {
+        match (&mut self.place, &of.place) {
+            (Place::Own(Own::Here(length)), &Place::Own(Own::Here(new))) => {
+                self.here = of.here;
+                *length = new;
+            }
+            _ => *self = of.clone(),
         }
     }
 
@@ -102,34 +146,34 @@ impl Payload {
     pub(crate) fn written(
         write: &mut dyn FnMut(&mut Vec<u8>) -> Result<(), Error>,
     ) -> Result<Self, Error> {
-        SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
-            Ok(mut scratch) => Self::written_to(&mut scratch, write),
-            // A value that makes a call while it is encoded.
-            Err(_) => Self::written_to(&mut Vec::new(), write),
-        })
+        // A value that makes a call while it is encoded finds an empty one.
+        let mut buffer = SCRATCH.take();
+        let written = write(&mut buffer);
+        if let (Ok(()), length @ ..=HERE) = (&written, buffer.len()) {
+            let here = padded(&buffer);
+            give_back(buffer);
+            return Ok(Self {
+                here,
+                place: Place::Own(Own::Here(length)),
+            });
+        }
+        let payload = Self::taken_from(&mut buffer);
+        give_back(buffer);
+        written.map(|()| payload)
     }
 
-    fn written_to(
-        buffer: &mut Vec<u8>,
-        write: &mut dyn FnMut(&mut Vec<u8>) -> Result<(), Error>,
-    ) -> Result<Self, Error> {
-        let written = write(buffer);
+    /// What is too much to be held in place, and perhaps the buffer with it.
+    fn taken_from(buffer: &mut Vec<u8>) -> Self {
         let length = buffer.len();
-        let payload = if length > SCRATCH_MAX {
-            pool::share(std::mem::take(buffer)).into()
-        } else if length > HERE && length >= buffer.capacity() / 2 {
+        if length > SCRATCH_MAX {
+            pool::share(mem::take(buffer)).into()
+        } else if length >= buffer.capacity() / 2 {
             // The buffer becomes the payload, and another as large takes its place, which is what a
             // copy would have needed.
-            std::mem::replace(buffer, Vec::with_capacity(length)).into()
+            mem::replace(buffer, Vec::with_capacity(length)).into()
         } else {
-            Self::copy_from_slice(buffer)
-        };
-        // After a failure it may be of any size.
-        if buffer.capacity() > SCRATCH_MAX.saturating_mul(2) {
-            *buffer = Vec::new();
+            Bytes::copy_from_slice(buffer).into()
         }
-        buffer.clear();
-        written.map(|()| payload)
     }
 
     /// A message of these two parts.
@@ -162,7 +206,7 @@ impl Payload {
     #[inline]
     pub fn len(&self) -> usize {
         match &self.place {
-            Place::Own(Own::Here(length)) => usize::from(*length),
+            Place::Own(Own::Here(length)) => *length,
             Place::Own(Own::Split(Parts(split))) => split.len(),
             Place::There(bytes) => bytes.len(),
         }
@@ -193,9 +237,9 @@ impl Payload {
             }
             Place::There(bytes) => bytes.split_off(first),
             Place::Own(Own::Here(length)) => {
-                let rest = self.here.get(first..usize::from(*length));
+                let rest = self.here.get(first..*length);
                 let rest = Bytes::copy_from_slice(rest.unwrap_or_default());
-                *length = u8::try_from(first).unwrap_or(*length);
+                *length = first;
                 rest
             }
         }
@@ -228,6 +272,15 @@ impl Payload {
             Place::Own(Own::Split(Parts(split))) => split.whole().clone(),
             Place::Own(Own::Here(_)) => Bytes::copy_from_slice(&self),
         }
+    }
+}
+
+/// Keeps a buffer for the next payload. After a failure it may be of any size.
+#[inline]
+fn give_back(mut buffer: Vec<u8>) {
+    if buffer.capacity() <= SCRATCH_MAX.saturating_mul(2) {
+        buffer.clear();
+        SCRATCH.set(buffer);
     }
 }
 
@@ -267,9 +320,7 @@ impl Deref for Payload {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.place {
-            Place::Own(Own::Here(length)) => {
-                self.here.get(..usize::from(*length)).unwrap_or_default()
-            }
+            Place::Own(Own::Here(length)) => self.here.get(..*length).unwrap_or_default(),
             Place::There(bytes) => bytes,
             Place::Own(Own::Split(Parts(split))) => split.whole(),
         }

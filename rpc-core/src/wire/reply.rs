@@ -1,5 +1,6 @@
 //! How a call ended, from the server's stub to the client's.
 
+use std::mem;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
@@ -23,6 +24,41 @@ pub enum Reply {
 impl Default for Reply {
     fn default() -> Self {
         Self::Value(Payload::default())
+    }
+}
+
+impl Reply {
+    /// Takes it out. What is left is of no meaning, and holds nothing.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Self {
+        match self {
+            Self::Value(value) => Self::Value(value.take()),
+            other => other.take_all(),
+        }
+    }
+
+    /// Out of line, so that the usual way is not by memory because this one is.
+    #[inline(never)]
+    fn take_all(&mut self) -> Self {
+        mem::take(self)
+    }
+
+    /// Becomes what `from` is, of which is left what [`take`](Self::take) leaves.
+    #[inline]
+    pub(crate) fn move_in(&mut self, from: &mut Self) {
+        match (self, from) {
+            (Self::Value(place), Self::Value(value)) => place.move_in(value),
+            (place, from) => *place = mem::take(from),
+        }
+    }
+
+    /// Becomes the value of these bytes.
+    #[inline]
+    pub(crate) fn put_value(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Value(place) => place.copy_in(bytes),
+            place => *place = Self::Value(Payload::copy_from_slice(bytes)),
+        }
     }
 }
 

@@ -37,24 +37,15 @@ impl Connection {
         if frame.id == 0 || self.handshaken().is_err() {
             return None;
         }
+        let (id, length) = (CallId(frame.id), payload.len());
+        let token = self.calls.usual_response(id, length, self.limits.message)?;
         *input = behind;
-        let (id, bounds) = (CallId(frame.id), Bounds::new(&self.limits));
-        match self.calls.response(id, outcome, payload, false, bounds) {
-            calls::Arrival::Whole { token } => {
-                self.call_is_over(now, id);
-                Some(Taken::Reply {
-                    token,
-                    outcome,
-                    payload,
-                })
-            }
-            arrival => {
-                if let Err(fault) = self.handle_reply(now, id, arrival) {
-                    self.close(fault);
-                }
-                Some(Taken::Frame)
-            }
-        }
+        self.call_is_over(now, id);
+        Some(Taken::Reply {
+            token,
+            outcome,
+            payload,
+        })
     }
 
     /// The first frame of a reply.
@@ -207,7 +198,7 @@ impl Connection {
             let length = request_len(call);
             self.early = (calls.saturating_add(1), bytes.saturating_add(length));
         }
-        let Some(timeout_ms) = milliseconds_until(now, call.deadline) else {
+        let Some(timeout_ms) = self.left.until(now, call.deadline) else {
             self.calls.end(id);
             let error = Error::new(Code::DeadlineExceeded, "the call waited until its deadline");
             self.events.push_back(Event::Response {
@@ -287,6 +278,39 @@ fn request_len(call: &Call) -> usize {
         .saturating_add(RequestHead::FIXED)
         .saturating_add(call.metadata.wire_len())
         .saturating_add(call.payload.len())
+}
+
+/// What was left to the call that was sent last: calls that leave together are mostly allowed the same
+/// time, and to work it out costs as much as to write the rest of a frame.
+#[derive(Debug)]
+pub(super) struct Left {
+    now: Instant,
+    deadline: Instant,
+    millis: Option<u32>,
+}
+
+impl Left {
+    /// As if a call had been sent that was late already.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            now,
+            deadline: now,
+            millis: None,
+        }
+    }
+
+    /// [`milliseconds_until`] the deadline.
+    #[inline]
+    fn until(&mut self, now: Instant, deadline: Instant) -> Option<u32> {
+        if self.deadline != deadline || self.now != now {
+            *self = Self {
+                now,
+                deadline,
+                millis: milliseconds_until(now, deadline),
+            };
+        }
+        self.millis
+    }
 }
 
 /// What is left until `deadline`, in whole milliseconds and at least one; `None` when it is over.

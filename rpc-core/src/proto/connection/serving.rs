@@ -55,7 +55,7 @@ impl Connection {
     /// is whole, in order and in time, bears no flag, and there is a place for it. So nearly all are, and
     /// to see that takes a few comparisons. What is left for [`handle_request`](Self::handle_request),
     /// which knows all the rules, may be just as good.
-    #[inline]
+    #[inline(always)]
     pub(super) fn usual_request<'a>(
         &mut self,
         now: Instant,
@@ -63,9 +63,9 @@ impl Connection {
     ) -> Option<Incoming<'a>> {
         let (frame, behind) = self.decoder.peek(kind::REQUEST, input)?;
         let (head, arguments) = frame.body.split_first_chunk()?;
-        let head = RequestHead::plain(head);
+        let timeout_ms = RequestHead::timeout_ms(head);
         let may_run = frame.id > self.served.last()
-            && head.timeout_ms > 0
+            && timeout_ms > 0
             && arguments.len() <= self.limits.message
             && self.handshaken().is_ok()
             && self.leaving.is_none()
@@ -80,8 +80,8 @@ impl Connection {
         self.served.start();
         Some(Incoming {
             id,
-            deadline: self.deadline(now, &head),
-            head,
+            deadline: self.deadline(now, timeout_ms),
+            head: RequestHead::plain(head),
             arguments: Arguments::Read(arguments),
         })
     }
@@ -123,7 +123,7 @@ impl Connection {
         } else {
             None
         };
-        let deadline = self.deadline(now, &head);
+        let deadline = self.deadline(now, head.timeout_ms);
         if let Some(error) = refusal {
             if self.outbox.refusals() > self.limits.out_queue {
                 return Err(Fault::Violation(
@@ -153,9 +153,9 @@ impl Connection {
     }
 
     #[inline]
-    fn deadline(&mut self, now: Instant, head: &RequestHead) -> Instant {
+    fn deadline(&mut self, now: Instant, timeout_ms: u32) -> Instant {
         let max = self.limits.deadline_max;
-        self.granted.deadline(now, head.timeout_ms, max)
+        self.granted.deadline(now, timeout_ms, max)
     }
 
     /// Whether the peer may have one more call in flight. A reply that waits for credit keeps its
