@@ -1,8 +1,9 @@
 //! What surrounds a call: how long it may take, who asks, and what travels with it.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context as TaskContext, Poll};
@@ -20,7 +21,7 @@ use crate::wire::Metadata;
 
 thread_local! {
     /// The context of the call whose future is being polled on this thread.
-    static CURRENT: Cell<Option<Context>> = const { Cell::new(None) };
+    static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
 }
 
 static ROOT: LazyLock<Context> = LazyLock::new(|| Context {
@@ -61,15 +62,28 @@ impl Context {
         Self::with_current(|current| current.cloned()).unwrap_or_else(|| ROOT.clone())
     }
 
-    /// Looks at the context of the running call, if there is one, without counting one more holder. `look` must
-    /// not ask for the context, which is out of its place meanwhile.
-    pub(crate) fn with_current<R>(look: impl FnOnce(Option<&Self>) -> R) -> R {
-        CURRENT.with(|place| {
-            let current = place.take();
-            let looked = look(current.as_ref());
-            place.set(current);
-            looked
+    /// The deadline and the metadata of calls that are made here.
+    #[inline]
+    pub(crate) fn inherited() -> (Option<Instant>, Metadata) {
+        // Mostly there is no context, which is said in a register.
+        match CURRENT.with_borrow(Option::is_some) {
+            false => (None, Metadata::new()),
+            true => Self::inherited_here(),
+        }
+    }
+
+    #[inline(never)]
+    fn inherited_here() -> (Option<Instant>, Metadata) {
+        Self::with_current(|current| match current {
+            Some(context) => (context.deadline, context.outgoing().clone()),
+            None => (None, Metadata::new()),
         })
+    }
+
+    /// Looks at the context of the running call, if there is one, without counting one more holder. `look` must
+    /// not run in another.
+    pub(crate) fn with_current<R>(look: impl FnOnce(Option<&Self>) -> R) -> R {
+        CURRENT.with_borrow(|current| look(current.as_ref()))
     }
 
     /// Makes the context in `place` that of a call which the peer of `link` made. One of an earlier
@@ -263,13 +277,13 @@ impl Context {
     pub(crate) fn enter<R>(place: &mut Option<Self>, f: impl FnOnce() -> R) -> R {
         /// The two contexts change places, and again when it goes, also because `f` panics.
         struct Swapped<'a> {
-            current: &'a Cell<Option<Context>>,
+            current: &'a RefCell<Option<Context>>,
             place: &'a mut Option<Context>,
         }
         impl Swapped<'_> {
             #[inline]
             fn swap(&mut self) {
-                *self.place = self.current.replace(self.place.take());
+                mem::swap(self.place, &mut self.current.borrow_mut());
             }
         }
         impl Drop for Swapped<'_> {
