@@ -2,15 +2,17 @@
 //! their failures.
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::channel::Channel;
 use super::retry;
 use crate::codec::{Budget, CodecId};
 use crate::driver::{Link, Outgoing, now};
 use crate::error::{Code, Error, Executed};
+use crate::limits::Limits;
 use crate::proto;
 use crate::service::{BoxFuture, Method};
 #[cfg(feature = "differences")]
@@ -21,10 +23,48 @@ use crate::wire::{Metadata, Payload, Reply};
 pub(crate) struct Plan {
     pub(crate) channel: Channel,
     pub(crate) method: &'static Method,
-    pub(crate) deadline: Instant,
+    pub(crate) time: Time,
     pub(crate) metadata: Metadata,
     /// The encoded arguments, or why they could not be encoded.
     pub(crate) payload: Result<Payload, Error>,
+}
+
+/// What time a call has.
+#[derive(Clone, Copy)]
+pub(crate) enum Time {
+    /// So much from when it is sent, or begins to wait for a connection; but no longer than the call
+    /// that it belongs to.
+    Allowed(Duration, Option<Instant>),
+    /// Until then.
+    Until(Instant),
+}
+
+impl Time {
+    /// The most that is left of it.
+    #[inline]
+    fn allowed(self) -> Duration {
+        match self {
+            Self::Allowed(allowed, _) => allowed,
+            Self::Until(_) => Duration::MAX,
+        }
+    }
+
+    /// When it is over, if the call begins now or has begun.
+    #[inline]
+    fn begin(&mut self, now: Instant) -> Instant {
+        let deadline = match *self {
+            Self::Allowed(allowed, inherited) => {
+                // What the clock cannot express is as good as the longest that servers grant.
+                let own = now
+                    .checked_add(allowed)
+                    .unwrap_or(now + Limits::default().deadline_max);
+                inherited.map_or(own, |inherited| inherited.min(own))
+            }
+            Self::Until(deadline) => deadline,
+        };
+        *self = Self::Until(deadline);
+        deadline
+    }
 }
 
 /// A call that was made and has no reply yet. Nothing is sent before the first poll.
@@ -86,8 +126,12 @@ impl Pending {
             return self.go_on(None);
         };
         if let Some(first) = plan.channel.first() {
-            return match first.leave(plan.call(payload), cx) {
-                Ok(token) => self.stage = Stage::First(token),
+            let mut time = plan.time;
+            let write = |call: &mut proto::Call, now, token| {
+                plan.write(payload, time.begin(now), token, call);
+            };
+            return match first.leave(plan.time.allowed(), cx, write) {
+                Ok(token) => self.sent(Stage::First(token), time),
                 Err(error) => {
                     let failure = plan.failed(first, error);
                     self.go_on(Some(failure));
@@ -96,10 +140,18 @@ impl Pending {
         }
         match plan.channel.ready() {
             Some(link) => match plan.send(payload, link, Some(cx)) {
-                Ok(outgoing) => self.stage = Stage::Sent(outgoing),
+                Ok((outgoing, time)) => self.sent(Stage::Sent(outgoing), time),
                 Err(failure) => self.go_on(Some(failure)),
             },
             None => self.go_on(None),
+        }
+    }
+
+    #[inline]
+    fn sent(&mut self, stage: Stage, time: Time) {
+        self.stage = stage;
+        if let Some(plan) = &mut self.plan {
+            plan.time = time;
         }
     }
 
@@ -139,7 +191,7 @@ impl Future for Pending {
         };
         match reply {
             Some(Reply::Failure(error)) => {
-                let stage = std::mem::replace(&mut this.stage, Stage::Over);
+                let stage = mem::replace(&mut this.stage, Stage::Over);
                 let failure = this.plan.as_ref().and_then(|plan| {
                     let link = match &stage {
                         Stage::Sent(outgoing) => outgoing.link(),
@@ -186,18 +238,19 @@ type Failure = (Error, bool);
 impl Plan {
     /// Makes attempts until one succeeds or no other is worth it, from the `first` on if that has
     /// failed already.
-    async fn run(self, mut first: Option<Failure>) -> Reply {
-        let payload = match &self.payload {
-            Ok(payload) => payload.clone(),
-            Err(error) => return Reply::Failure(self.place(error.clone(), 1)),
+    async fn run(mut self, mut first: Option<Failure>) -> Reply {
+        let payload = match mem::replace(&mut self.payload, Ok(Payload::default())) {
+            Ok(payload) => payload,
+            Err(error) => return Reply::Failure(self.place(error, 1)),
         };
+        let deadline = self.time.begin(now());
         let mut attempt = 1;
         // What is known of the attempts before the last one.
         let mut executed = Executed::No;
         loop {
             let outcome = match first.take() {
                 Some(failure) => Err(failure),
-                None => self.attempt(&payload).await,
+                None => self.attempt(&payload, deadline).await,
             };
             let (error, elsewhere) = match outcome {
                 Ok(reply) => {
@@ -222,10 +275,7 @@ impl Plan {
             attempt += 1;
             if !elsewhere {
                 let wait = retry::wait(attempt, &error);
-                if now()
-                    .checked_add(wait)
-                    .is_none_or(|then| then >= self.deadline)
-                {
+                if now().checked_add(wait).is_none_or(|then| then >= deadline) {
                     return failed(error);
                 }
                 tokio::time::sleep(wait).await;
@@ -234,12 +284,15 @@ impl Plan {
     }
 
     /// One attempt.
-    async fn attempt(&self, payload: &Payload) -> Result<Reply, Failure> {
+    async fn attempt(&self, payload: &Payload, deadline: Instant) -> Result<Reply, Failure> {
         let link = match self.channel.ready() {
             Some(link) => link,
-            None => self.acquire().await.map_err(|error| (error, false))?,
+            None => self
+                .acquire(deadline)
+                .await
+                .map_err(|error| (error, false))?,
         };
-        let mut outgoing = self.send(payload, link, None)?;
+        let (mut outgoing, _) = self.send(payload, link, None)?;
         match (&mut outgoing).await {
             Reply::Failure(error) => Err(self.failed(outgoing.link(), error)),
             reply => Ok(reply),
@@ -252,21 +305,28 @@ impl Plan {
         payload: &Payload,
         link: Link,
         cx: Option<&mut Context<'_>>,
-    ) -> Result<Outgoing, Failure> {
-        link.call(self.call(payload), cx)
-            .map_err(|(link, error)| self.failed(&link, error))
+    ) -> Result<(Outgoing, Time), Failure> {
+        let mut time = self.time;
+        let sent = link.call_in(time.allowed(), cx, |call, now, token| {
+            self.write(payload, time.begin(now), token, call);
+        });
+        match sent {
+            Ok(outgoing) => Ok((outgoing, time)),
+            Err((link, error)) => Err(self.failed(&link, error)),
+        }
     }
 
+    /// Writes what is to be sent into a call of nothing.
     #[inline]
-    fn call(&self, payload: &Payload) -> proto::Call {
+    fn write(&self, payload: &Payload, deadline: Instant, token: usize, call: &mut proto::Call) {
         let beyond = self.channel.options().beyond;
-        proto::Call {
-            method: self.method.id.0,
-            fingerprint: beyond.unwrap_or_else(|| self.method.fingerprint()),
-            deadline: self.deadline,
-            metadata: self.metadata.clone(),
-            payload: payload.clone(),
-            token: 0,
+        call.method = self.method.id.0;
+        call.fingerprint = beyond.unwrap_or_else(|| self.method.fingerprint());
+        call.deadline = deadline;
+        call.token = token;
+        call.payload.share(payload);
+        if !self.metadata.is_empty() {
+            call.metadata = self.metadata.clone();
         }
     }
 
@@ -277,9 +337,9 @@ impl Plan {
         (error, elsewhere)
     }
 
-    async fn acquire(&self) -> Result<Link, Error> {
+    async fn acquire(&self, deadline: Instant) -> Result<Link, Error> {
         let acquired = self.channel.target().acquire();
-        match tokio::time::timeout_at(self.deadline.into(), acquired).await {
+        match tokio::time::timeout_at(deadline.into(), acquired).await {
             // Whatever ran on the way to a connection, this call did not.
             Ok(result) => result.map_err(|error| error.with_executed(Executed::No)),
             Err(_) => Err(Error::new(

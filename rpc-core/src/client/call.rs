@@ -14,9 +14,9 @@ use crate::wire::{Payload, Reply};
 
 /// A call of a method that returns a plain value.
 ///
-/// The arguments are encoded, the deadline counts and the [`Context`](crate::Context) is read when
-/// the method is called; the call is sent when the future is first polled. Dropping it cancels the
-/// call at the server, and everything that the call had called in turn.
+/// The arguments are encoded and the [`Context`](crate::Context) is read when the method is called; the
+/// call is sent, and its deadline counts, when the future is first polled. Dropping it cancels the call
+/// at the server, and everything that the call had called in turn.
 #[must_use = "a call is sent when it is awaited"]
 pub struct Call<T> {
     pending: Pending,

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::attempt::{Pending, Plan};
+use super::attempt::{Pending, Plan, Time};
 use super::retry::Budget as RetryBudget;
 use crate::codec::CodecId;
 use crate::context::Context;
@@ -16,7 +16,7 @@ use crate::error::{Code, Error};
 use crate::limits::Limits;
 use crate::service::{BoxFuture, Method};
 use crate::transport::ConnectOptions;
-use crate::wire::{Metadata, Payload};
+use crate::wire::Payload;
 
 /// A cloneable handle to the place where a client's calls go.
 ///
@@ -131,9 +131,9 @@ impl Channel {
         Self { deadline, ..self }
     }
 
-    /// The same channel, with `deadline` allowed to each call, counted from the call. The default
-    /// is [`Limits::deadline`], 10 s. Inside a handler a call never gets more than the handler has
-    /// left.
+    /// The same channel, with `deadline` allowed to each call, counted from when it is first polled. The
+    /// default is [`Limits::deadline`], 10 s. Inside a handler a call never gets more than the handler
+    /// has left.
     #[must_use = "the channel itself is not changed"]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
         Self {
@@ -155,26 +155,35 @@ impl Channel {
         arguments: &A,
         tail: Option<Bytes>,
     ) -> Pending {
-        let started = now();
         let codec = self.inner.options.codec;
-        let payload = Payload::written(&mut |buffer| {
+        self.begin(method, tail, &mut |buffer| {
             codec.encode_into(arguments, buffer, Limits::MESSAGE_MAX)
-        });
-        let payload = match tail {
-            Some(_) => payload.map(|payload| payload.with_tail(tail)),
-            None => payload,
-        };
+        })
+    }
+
+    /// The part of [`start`](Self::start) that does not depend on types.
+    fn begin(
+        &self,
+        method: &'static Method,
+        tail: Option<Bytes>,
+        encode: &mut dyn FnMut(&mut Vec<u8>) -> Result<(), Error>,
+    ) -> Pending {
+        // First of all: to raise the count waits for all that was written before.
+        let inner = Arc::clone(&self.inner);
         let allowed = self.deadline.unwrap_or(self.inner.options.limits.deadline);
-        let (inherited, metadata) = Context::with_current(|context| match context {
-            Some(context) => (context.deadline(), context.outgoing().clone()),
-            None => (None, Metadata::default()),
-        });
+        let (inherited, metadata) = Context::inherited();
         Pending::new(Plan {
-            channel: self.clone(),
+            channel: Self {
+                inner,
+                deadline: self.deadline,
+            },
             method,
-            deadline: deadline(started, allowed, inherited),
+            time: Time::Allowed(allowed, inherited),
             metadata,
-            payload,
+            payload: match tail {
+                None => Payload::written(encode),
+                Some(_) => Payload::written(encode).map(|payload| payload.with_tail(tail)),
+            },
         })
     }
 
@@ -210,14 +219,6 @@ impl Channel {
     pub(super) fn retries(&self) -> &RetryBudget {
         &self.inner.retries
     }
-}
-
-fn deadline(started: Instant, allowed: Duration, inherited: Option<Instant>) -> Instant {
-    // A deadline beyond what the clock can express is as good as the longest that servers grant.
-    let own = started
-        .checked_add(allowed)
-        .unwrap_or(started + Limits::default().deadline_max);
-    inherited.map_or(own, |inherited| inherited.min(own))
 }
 
 /// The way back to whoever made a call.

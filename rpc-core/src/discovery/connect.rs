@@ -138,7 +138,7 @@ impl ChannelBuilder {
         self
     }
 
-    /// The time allowed to each call, counted from the call; 10 s by default.
+    /// The time allowed to each call, counted from its first poll; 10 s by default.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self

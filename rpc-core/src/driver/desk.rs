@@ -4,7 +4,10 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
+use super::clock::Clock;
+use super::pile::Pile;
 use super::scratch::Scratch;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error, Executed};
@@ -34,9 +37,11 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct Desk {
     /// What the task has to do, in order.
-    posts: Vec<Post>,
+    posts: Pile<Post>,
     /// Wakes the task; there only while it sleeps.
     driver: Option<Waker>,
+    /// What time it is for the calls that are left while the task is awake.
+    clock: Clock,
     slots: Slots,
     /// Who waits for the handshake.
     pub(super) waiting: Vec<Waker>,
@@ -60,11 +65,20 @@ pub(super) enum Post {
 }
 
 /// Where the reply of a call of ours will lie.
-enum Slot {
+struct Slot {
+    state: State,
+    /// Who waits, while anybody does.
+    waker: Option<Waker>,
+    /// Of the call that is done; otherwise nothing that matters.
+    reply: Reply,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
     /// Not in use; the next such, or one beyond all.
     Free(usize),
-    Waiting(Option<Waker>),
-    Done(Reply),
+    Waiting,
+    Done,
     /// Its caller is gone, and the task has yet to hear of it.
     Dropped,
 }
@@ -102,25 +116,35 @@ impl Shared {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves a call for the task; its token. With `cx` whoever polls is woken by the reply.
+    /// Leaves for the task a call that `write` writes, who is told the time and the token, which is
+    /// returned. The call is one of nothing before. It is allowed so much time. With `cx` whoever polls
+    /// is woken by the reply.
+    #[inline]
     pub(super) fn call(
         &self,
-        mut call: Call,
+        allowed: Duration,
         cx: Option<&mut Context<'_>>,
+        write: impl FnOnce(&mut Call, Instant, usize),
     ) -> Result<usize, Error> {
         let waker = cx.map(|cx| cx.waker().clone());
         let mut desk = self.lock();
-        if let Some(fault) = &desk.fault {
-            return Err(unsent(fault));
+        if desk.fault.is_some() || desk.posts.len() >= self.posts_max {
+            return Err(desk.refusal());
         }
-        if desk.posts.len() >= self.posts_max {
-            let waiting = desk.posts.len();
-            let error = Error::new(Code::Overloaded, format!("{waiting} calls wait already"));
-            return Err(error.with_hint("make fewer calls at once, or raise `queued_calls`"));
-        }
+        let now = match desk.driver {
+            // Whoever woke the task last may have done so long ago.
+            Some(_) => desk.clock.exact(),
+            None => desk.clock.recent(allowed),
+        };
         let token = desk.slots.take(waker);
-        call.token = token;
-        desk.posts.push(Post::Call(call));
+        match desk.posts.next(|| Post::Call(Call::empty(now))) {
+            Post::Call(call) => write(call, now, token),
+            other => {
+                let mut call = Call::empty(now);
+                write(&mut call, now, token);
+                *other = Post::Call(call);
+            }
+        }
         wake(desk);
         Ok(token)
     }
@@ -137,41 +161,48 @@ impl Shared {
     /// The reply of the call, once; until then `cx` is woken when it is there.
     pub(super) fn poll_reply(&self, token: usize, cx: &mut Context<'_>) -> Poll<Reply> {
         let mut desk = self.lock();
-        let Some(slot) = desk.slots.all.get_mut(token) else {
+        let Slots { all, free, used } = &mut desk.slots;
+        let Some(slot) = all.get_mut(token) else {
             return Poll::Ready(unknown());
         };
-        match slot {
-            Slot::Waiting(Some(waker)) => {
-                waker.clone_from(cx.waker());
+        match slot.state {
+            State::Waiting => {
+                match &mut slot.waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    empty => *empty = Some(cx.waker().clone()),
+                }
                 Poll::Pending
             }
-            Slot::Waiting(empty) => {
-                *empty = Some(cx.waker().clone());
-                Poll::Pending
+            State::Done => {
+                slot.state = State::Free(mem::replace(free, token));
+                *used -= 1;
+                Poll::Ready(slot.reply.take())
             }
-            Slot::Done(_) => match desk.slots.free(token) {
-                Slot::Done(reply) => Poll::Ready(reply),
-                _ => Poll::Ready(unknown()),
-            },
-            Slot::Free(_) | Slot::Dropped => Poll::Ready(unknown()),
+            State::Free(_) | State::Dropped => Poll::Ready(unknown()),
         }
     }
 
     /// Nobody waits for the reply of the call any more.
     pub(super) fn forget(&self, token: usize) {
         let mut desk = self.lock();
-        match desk.slots.all.get_mut(token) {
-            Some(slot @ Slot::Waiting(_)) => {
-                *slot = Slot::Dropped;
+        let Some(slot) = desk.slots.all.get_mut(token) else {
+            return;
+        };
+        match slot.state {
+            State::Waiting => {
+                slot.state = State::Dropped;
+                let waker = slot.waker.take();
                 desk.posts.push(Post::Cancel(token));
                 wake(desk);
+                drop(waker);
             }
-            Some(Slot::Done(_)) => {
-                let reply = desk.slots.free(token);
+            State::Done => {
+                let reply = slot.reply.take();
+                desk.slots.free(token);
                 drop(desk);
                 drop(reply);
             }
-            _ => {}
+            State::Free(_) | State::Dropped => {}
         }
     }
 
@@ -183,7 +214,7 @@ impl Shared {
     // What the task does.
 
     /// Changes the posts that were left for an empty list.
-    pub(super) fn take_posts(&self, posts: &mut Vec<Post>) {
+    pub(super) fn take_posts(&self, posts: &mut Pile<Post>) {
         let mut desk = self.lock();
         if !desk.posts.is_empty() {
             mem::swap(&mut desk.posts, posts);
@@ -212,35 +243,37 @@ impl Shared {
     }
 
     /// Puts down the replies of calls by their tokens, and collects who waits for them.
-    pub(super) fn deliver(&self, replies: &mut Vec<(usize, Reply)>, wakers: &mut Vec<Waker>) {
+    pub(super) fn deliver(&self, replies: &mut Pile<(usize, Reply)>, wakers: &mut Vec<Waker>) {
         let mut desk = self.lock();
-        for (token, reply) in replies.drain(..) {
-            let Some(slot) = desk.slots.all.get_mut(token) else {
-                continue;
-            };
-            // Of a call that was dropped the slot stays until the task has read the post.
-            if let Slot::Waiting(waker) = slot {
-                wakers.extend(waker.take());
-                *slot = Slot::Done(reply);
+        for (token, reply) in replies.entries() {
+            match desk.slots.all.get_mut(*token) {
+                Some(slot) if slot.state == State::Waiting => {
+                    wakers.extend(slot.waker.take());
+                    slot.state = State::Done;
+                    slot.reply.move_in(reply);
+                }
+                // Of a call that was dropped the slot stays until the task has read the post.
+                _ => *reply = Reply::default(),
             }
         }
+        replies.clear();
     }
 
     /// The connection has ended: what waits for it is told why.
     pub(super) fn close(&self, fault: Fault, scratch: &mut Scratch) {
         self.deliver(&mut scratch.replies, &mut scratch.wakers);
         let mut desk = self.lock();
-        let posts = mem::take(&mut desk.posts);
-        for post in posts {
+        let mut posts = desk.posts.take();
+        for post in posts.entries() {
             // These never came to the protocol.
-            if let Post::Call(call) = post {
-                if let Some(slot @ Slot::Waiting(_)) = desk.slots.all.get_mut(call.token) {
-                    if let Slot::Waiting(Some(waker)) =
-                        mem::replace(slot, Slot::Done(Reply::Failure(unsent(&fault))))
-                    {
-                        scratch.wakers.push(waker);
-                    }
+            let Post::Call(call) = post else { continue };
+            match desk.slots.all.get_mut(call.token) {
+                Some(slot) if slot.state == State::Waiting => {
+                    scratch.wakers.extend(slot.waker.take());
+                    slot.state = State::Done;
+                    slot.reply = Reply::Failure(unsent(&fault));
                 }
+                _ => {}
             }
         }
         scratch.wakers.append(&mut desk.waiting);
@@ -250,7 +283,8 @@ impl Shared {
     /// The task knows that nobody waits for the call.
     pub(super) fn release(&self, token: usize) {
         let mut desk = self.lock();
-        if matches!(desk.slots.all.get(token), Some(Slot::Dropped)) {
+        let slot = desk.slots.all.get(token);
+        if slot.is_some_and(|slot| slot.state == State::Dropped) {
             desk.slots.free(token);
         }
     }
@@ -260,10 +294,19 @@ impl Desk {
     /// A desk that nobody uses keeps little: this many entries of each list.
     const IDLE: usize = 8;
 
-    fn tidy(&mut self) {
-        if self.posts.capacity() > Self::IDLE {
-            self.posts = Vec::new();
+    /// Why no call can be left.
+    #[cold]
+    fn refusal(&self) -> Error {
+        if let Some(fault) = &self.fault {
+            return unsent(fault);
         }
+        let waiting = self.posts.len();
+        let error = Error::new(Code::Overloaded, format!("{waiting} calls wait already"));
+        error.with_hint("make fewer calls at once, or raise `queued_calls`")
+    }
+
+    fn tidy(&mut self) {
+        self.posts.shrink(Self::IDLE);
         if self.slots.all.capacity() > Self::IDLE {
             self.slots = Slots::default();
         }
@@ -271,30 +314,36 @@ impl Desk {
 }
 
 impl Slots {
+    #[inline]
     fn take(&mut self, waker: Option<Waker>) -> usize {
         self.used += 1;
         let token = self.free;
         match self.all.get_mut(token) {
             Some(slot) => {
-                if let Slot::Free(next) = *slot {
+                if let State::Free(next) = slot.state {
                     self.free = next;
                 }
-                *slot = Slot::Waiting(waker);
+                slot.state = State::Waiting;
+                slot.waker = waker;
             }
             None => {
-                self.all.push(Slot::Waiting(waker));
+                self.all.push(Slot {
+                    state: State::Waiting,
+                    waker,
+                    reply: Reply::default(),
+                });
                 self.free = self.all.len();
             }
         }
         token
     }
 
-    fn free(&mut self, token: usize) -> Slot {
-        let Some(slot) = self.all.get_mut(token) else {
-            return Slot::Dropped;
-        };
-        self.used -= 1;
-        mem::replace(slot, Slot::Free(mem::replace(&mut self.free, token)))
+    #[inline]
+    fn free(&mut self, token: usize) {
+        if let Some(slot) = self.all.get_mut(token) {
+            self.used -= 1;
+            slot.state = State::Free(mem::replace(&mut self.free, token));
+        }
     }
 }
 

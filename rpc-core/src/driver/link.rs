@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 #[cfg(feature = "udp")]
 use super::datagrams::DatagramDriver;
@@ -150,22 +151,36 @@ impl Link {
     /// # Errors
     /// The call does not run: the connection takes no new calls, or too many wait already. The handle
     /// comes back.
-    pub(crate) fn call(
+    pub(crate) fn call(self, call: Call) -> Result<Outgoing, (Self, Error)> {
+        self.call_in(Duration::MAX, None, |place, _, token| {
+            *place = Call { token, ..call };
+        })
+    }
+
+    /// Makes a call that `write` writes in the place of nothing, who is told the time and its token. It
+    /// is allowed so much time.
+    pub(crate) fn call_in(
         self,
-        call: Call,
+        allowed: Duration,
         cx: Option<&mut Context<'_>>,
+        write: impl FnOnce(&mut Call, Instant, usize),
     ) -> Result<Outgoing, (Self, Error)> {
-        match self.shared().call(call, cx) {
+        match self.shared().call(allowed, cx, write) {
             Ok(token) => Ok(Outgoing::new(self, token)),
             Err(error) => Err((self, error)),
         }
     }
 
-    /// Makes a call as [`call`](Self::call) does, for somebody who keeps the handle anyway: its reply
-    /// comes out of [`poll_reply`](Self::poll_reply), or it must be [forgotten](Self::forget).
+    /// Makes a call as [`call_in`](Self::call_in) does, for somebody who keeps the handle anyway: its
+    /// reply comes out of [`poll_reply`](Self::poll_reply), or it must be [forgotten](Self::forget).
     #[inline]
-    pub(crate) fn leave(&self, call: Call, cx: &mut Context<'_>) -> Result<usize, Error> {
-        self.shared().call(call, Some(cx))
+    pub(crate) fn leave(
+        &self,
+        allowed: Duration,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(&mut Call, Instant, usize),
+    ) -> Result<usize, Error> {
+        self.shared().call(allowed, Some(cx), write)
     }
 
     /// The reply of the call that was [left](Self::leave) under this token, once.

@@ -7,6 +7,7 @@
 //! only moves bytes and wakes people.
 
 mod alarm;
+mod clock;
 #[cfg(feature = "udp")]
 mod datagrams;
 mod desk;
@@ -15,6 +16,7 @@ mod gauge;
 mod incoming;
 mod link;
 mod outgoing;
+mod pile;
 mod scratch;
 mod task;
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::desk::Post;
+use super::pile::Pile;
 use crate::proto::Event;
 use crate::wire::Reply;
 
@@ -18,8 +19,9 @@ pub(super) struct Scratch {
     pub(super) frames: [Vec<u8>; 2],
     /// What the protocol tells of while it is at work.
     pub(super) events: VecDeque<Event>,
-    pub(super) posts: Vec<Post>,
-    pub(super) replies: Vec<(usize, Reply)>,
+    pub(super) posts: Pile<Post>,
+    /// By the tokens of their calls.
+    pub(super) replies: Pile<(usize, Reply)>,
     pub(super) wakers: Vec<Waker>,
 }
 
@@ -46,8 +48,13 @@ impl Scratch {
 
     /// Gives it back for the next task.
     pub(super) fn give_back(mut self: Box<Self>) {
-        empty(&mut self.posts);
-        empty(&mut self.replies);
+        for (_, reply) in self.replies.entries() {
+            *reply = Reply::default();
+        }
+        self.posts.clear();
+        self.posts.shrink(Self::KEPT);
+        self.replies.clear();
+        self.replies.shrink(Self::KEPT);
         empty(&mut self.wakers);
         if self.events.capacity() > Self::KEPT {
             self.events = VecDeque::new();

@@ -143,6 +143,7 @@ impl Payload {
 
     /// What `write` appends to the empty buffer that it is given. Compiled once, and not for each type
     /// that is encoded.
+    #[inline]
     pub(crate) fn written(
         write: &mut dyn FnMut(&mut Vec<u8>) -> Result<(), Error>,
     ) -> Result<Self, Error> {

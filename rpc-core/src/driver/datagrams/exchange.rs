@@ -1,7 +1,6 @@
 //! What passes between the protocol of datagrams and those on this side: callers, over the desk, and
 //! handlers.
 
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Context;
@@ -20,8 +19,8 @@ impl DatagramDriver {
     /// Does what callers and handlers left on the desk.
     pub(super) fn take_posts(&mut self, now: Instant, scratch: &mut Scratch) {
         self.shared.take_posts(&mut scratch.posts);
-        let mut posts = mem::take(&mut scratch.posts);
-        for post in &mut posts {
+        let mut posts = scratch.posts.take();
+        for post in posts.entries() {
             match post {
                 Post::Call(call) => {
                     let token = call.token;
@@ -38,6 +37,7 @@ impl DatagramDriver {
                     if let Some(place) = self.numbers.get_mut(token) {
                         *place = number;
                     }
+                    call.clear();
                 }
                 &mut Post::Cancel(token) => {
                     let number = self.numbers.get_mut(token).and_then(Option::take);

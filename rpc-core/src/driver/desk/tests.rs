@@ -4,8 +4,7 @@ use std::sync::atomic::AtomicUsize;
 use std::task::Wake;
 
 use super::*;
-use crate::driver::now;
-use crate::wire::{Metadata, Payload};
+use crate::wire::Payload;
 
 fn desk() -> Arc<Shared> {
     Shared::new(Peer::new("test"), 16)
@@ -28,15 +27,12 @@ impl Alarm {
 }
 
 fn leave(desk: &Shared) -> Result<usize, Error> {
-    let call = Call {
-        method: 1,
-        fingerprint: 2,
-        deadline: now(),
-        metadata: Metadata::new(),
-        payload: Payload::default(),
-        token: usize::MAX,
-    };
-    desk.call(call, None)
+    desk.call(Duration::MAX, None, |call, now, token| {
+        *call = Call {
+            token,
+            ..Call::empty(now)
+        };
+    })
 }
 
 fn value(text: &'static str) -> Reply {
@@ -49,14 +45,14 @@ fn poll(desk: &Shared, token: usize) -> Poll<Reply> {
 
 /// The task puts down one reply.
 fn deliver(desk: &Shared, token: usize, reply: Reply) {
-    desk.deliver(&mut vec![(token, reply)], &mut Vec::new());
+    desk.deliver(&mut Pile::of([(token, reply)]), &mut Vec::new());
 }
 
 /// The task picks up what was left.
 fn take(desk: &Shared) -> Vec<Post> {
-    let mut posts = Vec::new();
+    let mut posts = Pile::default();
     desk.take_posts(&mut posts);
-    posts
+    posts.into_entries()
 }
 
 #[track_caller]
@@ -97,7 +93,7 @@ fn a_reply_is_there_once_and_wakes_who_waits() {
     let mut cx = Context::from_waker(&waker);
     assert_eq!(desk.poll_reply(token, &mut cx), Poll::Pending);
     let mut wakers = Vec::new();
-    desk.deliver(&mut vec![(token, value("once"))], &mut wakers);
+    desk.deliver(&mut Pile::of([(token, value("once"))]), &mut wakers);
     wakers.drain(..).for_each(Waker::wake);
     assert_eq!(alarm.rings(), 1);
     assert_eq!(poll(&desk, token), Poll::Ready(value("once")));

@@ -23,8 +23,8 @@ impl Driver {
         if scratch.posts.is_empty() {
             return;
         }
-        let mut posts = mem::take(&mut scratch.posts);
-        for post in &mut posts {
+        let mut posts = scratch.posts.take();
+        for post in posts.entries() {
             match post {
                 Post::Call(call) => {
                     let token = call.token;
@@ -41,6 +41,7 @@ impl Driver {
                     if let Some(place) = self.numbers.get_mut(token) {
                         *place = number;
                     }
+                    call.clear();
                 }
                 &mut Post::Cancel(token) => {
                     let number = self.numbers.get_mut(token).and_then(Option::take);
@@ -75,7 +76,7 @@ impl Driver {
     fn hand_out_all(&mut self, now: Instant, cx: &mut Context<'_>, scratch: &mut Scratch) {
         while let Some(event) = self.proto.poll_event() {
             match event {
-                Event::Response { token, reply } => self.conclude(token, reply, scratch),
+                Event::Response { token, reply } => *self.conclude(token, scratch) = reply,
                 Event::Request {
                     id,
                     head,
@@ -111,13 +112,15 @@ impl Driver {
         }
     }
 
-    /// A call of ours ended so.
+    /// A call of ours ended, with what is written over the reply.
     #[inline]
-    pub(super) fn conclude(&mut self, token: usize, reply: Reply, scratch: &mut Scratch) {
+    pub(super) fn conclude<'a>(&mut self, token: usize, scratch: &'a mut Scratch) -> &'a mut Reply {
         if let Some(number) = self.numbers.get_mut(token) {
             *number = None;
         }
-        scratch.replies.push((token, reply));
+        let (its, reply) = scratch.replies.next(Default::default);
+        *its = token;
+        reply
     }
 
     /// Tells everybody that the connection has ended; all calls have, before.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 use super::{Driver, Phase, lost};
 use crate::driver::scratch::Scratch;
 use crate::proto::Taken;
-use crate::wire::Payload;
+use crate::wire::{Outcome, Payload};
 
 impl Driver {
     /// Frames taken in one read: a flood on one connection must not starve the rest.
@@ -88,18 +88,19 @@ impl Driver {
     ) -> usize {
         let mut taken = 0;
         while taken < frames && !input.is_empty() {
-            match self.proto.handle_input(now, input) {
+            // What was taken stays where it is: to move it takes as long as to take it.
+            match &mut self.proto.handle_input(now, input) {
                 Taken::Nothing => break,
                 Taken::Frame => {}
-                Taken::Request(mut call) => self.start(&mut call, now, cx),
-                Taken::Reply {
+                Taken::Request(call) => self.start(call, now, cx),
+                &mut Taken::Reply {
                     token,
                     outcome,
                     payload,
-                } => {
-                    let reply = outcome.reply(Payload::copy_from_slice(payload));
-                    self.conclude(token, reply, scratch);
-                }
+                } => match self.conclude(token, scratch) {
+                    reply if outcome == Outcome::Value => reply.put_value(payload),
+                    reply => *reply = outcome.reply(Payload::copy_from_slice(payload)),
+                },
             }
             taken += 1;
             self.hand_out(now, cx, scratch);

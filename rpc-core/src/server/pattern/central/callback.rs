@@ -144,7 +144,7 @@ struct Callback {
 
 impl Callback {
     async fn run(self, cancellation: Cancellation, ticket: Ticket) {
-        let reply = match self.client.call(self.call, None) {
+        let reply = match self.client.call(self.call) {
             Err((_, error)) => Reply::Failure(error),
             Ok(outgoing) => match race(cancellation.cancelled(), outgoing).await {
                 Either::First(()) => Error::new(Code::Cancelled, "the call was cancelled").into(),

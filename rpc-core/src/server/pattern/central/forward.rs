@@ -97,7 +97,7 @@ impl Way {
         };
         // The client's bytes are not held while the call runs.
         drop(request);
-        match self.trunk.clone().call(call, None) {
+        match self.trunk.clone().call(call) {
             Ok(outgoing) => back(&recode, &passage, outgoing.await),
             Err((_, error)) => Reply::Failure(error),
         }

@@ -249,7 +249,7 @@ async fn bombs_end_in_the_subserver() {
             payload: Payload::copy_from_slice(payload),
             token: 0,
         };
-        let outgoing = link.clone().call(call, None);
+        let outgoing = link.clone().call(call);
         async { outgoing.map_err(|(_, error)| error).unwrap().await }
     };
     let endless = (1_u64 << 60).to_le_bytes();
