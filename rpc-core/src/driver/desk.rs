@@ -67,7 +67,8 @@ pub(super) enum Post {
 /// Where the reply of a call of ours will lie.
 struct Slot {
     state: State,
-    /// Who waits, while anybody does.
+    /// Who waits, or waited last: mostly it is the same task that calls again, and then nobody has to
+    /// count one more who may wake it.
     waker: Option<Waker>,
     /// Of the call that is done; otherwise nothing that matters.
     reply: Reply,
@@ -89,6 +90,9 @@ struct Slots {
     all: Vec<Slot>,
     free: usize,
     used: usize,
+    /// Free slots with the waker of their last caller. It holds on to what a task takes when that has
+    /// ended, so all are let go when no call is left.
+    kept: usize,
 }
 
 impl Shared {
@@ -126,7 +130,6 @@ impl Shared {
         cx: Option<&mut Context<'_>>,
         write: impl FnOnce(&mut Call, Instant, usize),
     ) -> Result<usize, Error> {
-        let waker = cx.map(|cx| cx.waker().clone());
         let mut desk = self.lock();
         if desk.fault.is_some() || desk.posts.len() >= self.posts_max {
             return Err(desk.refusal());
@@ -136,7 +139,7 @@ impl Shared {
             Some(_) => desk.clock.exact(),
             None => desk.clock.recent(allowed),
         };
-        let token = desk.slots.take(waker);
+        let token = desk.slots.take(cx.map(|cx| cx.waker()));
         match desk.posts.next(|| Post::Call(Call::empty(now))) {
             Post::Call(call) => write(call, now, token),
             other => {
@@ -161,8 +164,7 @@ impl Shared {
     /// The reply of the call, once; until then `cx` is woken when it is there.
     pub(super) fn poll_reply(&self, token: usize, cx: &mut Context<'_>) -> Poll<Reply> {
         let mut desk = self.lock();
-        let Slots { all, free, used } = &mut desk.slots;
-        let Some(slot) = all.get_mut(token) else {
+        let Some(slot) = desk.slots.all.get_mut(token) else {
             return Poll::Ready(unknown());
         };
         match slot.state {
@@ -174,9 +176,9 @@ impl Shared {
                 Poll::Pending
             }
             State::Done => {
-                slot.state = State::Free(mem::replace(free, token));
-                *used -= 1;
-                Poll::Ready(slot.reply.take())
+                let reply = Poll::Ready(slot.reply.take());
+                desk.slots.free(token);
+                reply
             }
             State::Free(_) | State::Dropped => Poll::Ready(unknown()),
         }
@@ -242,13 +244,17 @@ impl Shared {
         Some(busy)
     }
 
-    /// Puts down the replies of calls by their tokens, and collects who waits for them.
-    pub(super) fn deliver(&self, replies: &mut Pile<(usize, Reply)>, wakers: &mut Vec<Waker>) {
+    /// Puts down the replies of calls by their tokens, and collects who waits for them, by the same.
+    pub(super) fn deliver(
+        &self,
+        replies: &mut Pile<(usize, Reply)>,
+        wakers: &mut Vec<(usize, Waker)>,
+    ) {
         let mut desk = self.lock();
         for (token, reply) in replies.entries() {
             match desk.slots.all.get_mut(*token) {
                 Some(slot) if slot.state == State::Waiting => {
-                    wakers.extend(slot.waker.take());
+                    wakers.extend(slot.waker.take().map(|waker| (*token, waker)));
                     slot.state = State::Done;
                     slot.reply.move_in(reply);
                 }
@@ -257,6 +263,19 @@ impl Shared {
             }
         }
         replies.clear();
+    }
+
+    /// Takes back the wakers of those who were woken and have not taken their replies yet, for their next
+    /// calls.
+    pub(super) fn keep(&self, wakers: &mut Vec<(usize, Waker)>) {
+        let mut desk = self.lock();
+        for (token, waker) in wakers.drain(..) {
+            if let Some(slot) = desk.slots.all.get_mut(token) {
+                if slot.state == State::Done && slot.waker.is_none() {
+                    slot.waker = Some(waker);
+                }
+            }
+        }
     }
 
     /// The connection has ended: what waits for it is told why.
@@ -269,14 +288,17 @@ impl Shared {
             let Post::Call(call) = post else { continue };
             match desk.slots.all.get_mut(call.token) {
                 Some(slot) if slot.state == State::Waiting => {
-                    scratch.wakers.extend(slot.waker.take());
+                    let waker = slot.waker.take();
+                    scratch
+                        .wakers
+                        .extend(waker.map(|waker| (call.token, waker)));
                     slot.state = State::Done;
                     slot.reply = Reply::Failure(unsent(&fault));
                 }
                 _ => {}
             }
         }
-        scratch.wakers.append(&mut desk.waiting);
+        desk.wake_waiting(scratch);
         desk.fault = Some(fault);
     }
 
@@ -290,9 +312,18 @@ impl Shared {
     }
 }
 
+/// The token of no call.
+const NOBODY: usize = usize::MAX;
+
 impl Desk {
     /// A desk that nobody uses keeps little: this many entries of each list.
     const IDLE: usize = 8;
+
+    /// Collects who waits for the handshake.
+    pub(super) fn wake_waiting(&mut self, scratch: &mut Scratch) {
+        let waiting = self.waiting.drain(..).map(|waker| (NOBODY, waker));
+        scratch.wakers.extend(waiting);
+    }
 
     /// Why no call can be left.
     #[cold]
@@ -315,7 +346,7 @@ impl Desk {
 
 impl Slots {
     #[inline]
-    fn take(&mut self, waker: Option<Waker>) -> usize {
+    fn take(&mut self, waker: Option<&Waker>) -> usize {
         self.used += 1;
         let token = self.free;
         match self.all.get_mut(token) {
@@ -324,12 +355,16 @@ impl Slots {
                     self.free = next;
                 }
                 slot.state = State::Waiting;
-                slot.waker = waker;
+                self.kept -= usize::from(slot.waker.is_some());
+                match (&slot.waker, waker) {
+                    (Some(last), Some(waker)) if last.will_wake(waker) => {}
+                    _ => slot.waker = waker.cloned(),
+                }
             }
             None => {
                 self.all.push(Slot {
                     state: State::Waiting,
-                    waker,
+                    waker: waker.cloned(),
                     reply: Reply::default(),
                 });
                 self.free = self.all.len();
@@ -340,10 +375,28 @@ impl Slots {
 
     #[inline]
     fn free(&mut self, token: usize) {
-        if let Some(slot) = self.all.get_mut(token) {
-            self.used -= 1;
-            slot.state = State::Free(mem::replace(&mut self.free, token));
+        let Some(slot) = self.all.get_mut(token) else {
+            return;
+        };
+        slot.state = State::Free(mem::replace(&mut self.free, token));
+        self.used -= 1;
+        if self.used > 0 {
+            self.kept += usize::from(slot.waker.is_some());
+            return;
         }
+        // It was the last call. Whoever made it may be gone for good.
+        slot.waker = None;
+        if self.kept > 0 {
+            self.let_go();
+        }
+    }
+
+    #[cold]
+    fn let_go(&mut self) {
+        for slot in &mut self.all {
+            slot.waker = None;
+        }
+        self.kept = 0;
     }
 }
 

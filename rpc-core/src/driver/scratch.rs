@@ -22,7 +22,8 @@ pub(super) struct Scratch {
     pub(super) posts: Pile<Post>,
     /// By the tokens of their calls.
     pub(super) replies: Pile<(usize, Reply)>,
-    pub(super) wakers: Vec<Waker>,
+    /// By the tokens of their calls.
+    pub(super) wakers: Vec<(usize, Waker)>,
 }
 
 thread_local! {

@@ -107,7 +107,7 @@ impl DatagramDriver {
                 self.has_agreed = true;
                 let mut desk = self.shared.lock();
                 desk.established = true;
-                scratch.wakers.append(&mut desk.waiting);
+                desk.wake_waiting(scratch);
             }
             Event::Closed(fault) => {
                 self.has_ended = true;
@@ -175,7 +175,7 @@ impl DatagramDriver {
             self.shared
                 .deliver(&mut scratch.replies, &mut scratch.wakers);
         }
-        for waker in scratch.wakers.drain(..) {
+        for (_, waker) in scratch.wakers.drain(..) {
             waker.wake();
         }
     }

@@ -94,12 +94,50 @@ fn a_reply_is_there_once_and_wakes_who_waits() {
     assert_eq!(desk.poll_reply(token, &mut cx), Poll::Pending);
     let mut wakers = Vec::new();
     desk.deliver(&mut Pile::of([(token, value("once"))]), &mut wakers);
-    wakers.drain(..).for_each(Waker::wake);
+    wakers.drain(..).for_each(|(_, waker)| waker.wake());
     assert_eq!(alarm.rings(), 1);
     assert_eq!(poll(&desk, token), Poll::Ready(value("once")));
     let again = poll(&desk, token);
     assert!(matches!(again, Poll::Ready(Reply::Failure(_))), "{again:?}");
     assert_eq!(desk.calls_in_flight(), 0);
+}
+
+#[test]
+fn who_calls_again_is_not_counted_once_more_and_who_is_gone_is_let_go() {
+    let desk = desk();
+    let tasks = [(); 3].map(|()| Arc::new(Alarm::default()));
+    let wakers = tasks.each_ref().map(|task| Waker::from(Arc::clone(task)));
+    let call = |task: usize| {
+        let mut cx = Context::from_waker(&wakers[task]);
+        let write = |call: &mut Call, _, token| call.token = token;
+        desk.call(Duration::MAX, Some(&mut cx), write).unwrap()
+    };
+    // One is held by `tasks` and one by `wakers`.
+    let held = || tasks.each_ref().map(|task| Arc::strong_count(task) - 2);
+    let answer = |tokens: &[usize]| {
+        let mut woken = Vec::new();
+        let replies = tokens.iter().map(|token| (*token, value("done")));
+        desk.deliver(&mut Pile::of(replies), &mut woken);
+        woken.iter().for_each(|(_, waker)| waker.wake_by_ref());
+        desk.keep(&mut woken);
+    };
+    let tokens = [0, 1, 2].map(call);
+    take(&desk);
+    answer(&tokens[..2]);
+    assert_eq!(poll(&desk, tokens[0]), Poll::Ready(value("done")));
+    assert_eq!(held(), [1, 1, 1], "those of the free and the done are kept");
+    assert_eq!(call(0), tokens[0]);
+    assert_eq!(held(), [1, 1, 1], "it is the same");
+    answer(&tokens[..1]);
+    assert_eq!(poll(&desk, tokens[0]), Poll::Ready(value("done")));
+    assert_eq!(call(1), tokens[0]);
+    assert_eq!(held(), [0, 2, 1], "another takes its place");
+    answer(&tokens);
+    for token in tokens {
+        assert_eq!(poll(&desk, token), Poll::Ready(value("done")));
+    }
+    assert_eq!(held(), [0, 0, 0], "no call is left, and nobody is kept");
+    assert_eq!(tasks.map(|task| task.rings()), [2, 2, 1]);
 }
 
 #[test]

@@ -101,7 +101,7 @@ impl Driver {
                 Event::Established => {
                     let mut desk = self.shared.lock();
                     desk.established = true;
-                    scratch.wakers.append(&mut desk.waiting);
+                    desk.wake_waiting(scratch);
                 }
                 Event::Draining => {}
                 Event::Closed(fault) => {
@@ -177,6 +177,9 @@ impl Driver {
         }
     }
 
+    /// So many callers woken at once are many.
+    const CROWD: usize = 8;
+
     /// Puts the replies that came down for their callers, and wakes them.
     pub(super) fn deliver(&mut self, scratch: &mut Scratch) {
         if self.is_draining != self.proto.is_draining() {
@@ -187,7 +190,15 @@ impl Driver {
             self.shared
                 .deliver(&mut scratch.replies, &mut scratch.wakers);
         }
-        for waker in scratch.wakers.drain(..) {
+        // On this thread nobody runs before the task has ended its turn, so the wakers can be kept for the
+        // next calls of the same tasks. For a few that is not worth another look at the desk.
+        if scratch.wakers.len() >= Self::CROWD && !self.gathers {
+            for (_, waker) in &scratch.wakers {
+                waker.wake_by_ref();
+            }
+            self.shared.keep(&mut scratch.wakers);
+        }
+        for (_, waker) in scratch.wakers.drain(..) {
             waker.wake();
         }
     }
