@@ -28,7 +28,7 @@ use super::transmit::Transmit;
 use super::{earlier, later};
 use crate::error::{Code, Error, Executed};
 use crate::limits::Limits;
-use crate::wire::{Cut, Decoder, Frame, Hello, MAGIC, Reply, VERSIONS, kind};
+use crate::wire::{Decoder, Frame, Hello, MAGIC, Reply, VERSIONS};
 
 /// Room for hello and a small call behind it: a client's first write.
 const FIRST_WRITE: usize = 256;
@@ -178,41 +178,6 @@ impl Connection {
             return taken;
         }
         self.handle_next(now, input)
-    }
-
-    /// Takes whatever comes next.
-    #[inline(never)]
-    fn handle_next<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Taken<'a> {
-        let taken = match self.decoder.next(input) {
-            Ok(Some(Cut::Whole { header, body })) => match header.kind {
-                kind::REQUEST => self.handle_request(now, header, body),
-                kind::RESPONSE => self.handle_response(now, header, body),
-                _ => Frame::parse(header, body)
-                    .map_err(Fault::from)
-                    .and_then(|frame| self.handle_frame(now, frame))
-                    .map(|()| Taken::Frame),
-            },
-            Ok(Some(Cut::Piece {
-                id,
-                bytes,
-                more,
-                callee,
-            })) => self
-                .handle_piece(now, CallId(id), bytes, more, callee)
-                .map(|()| Taken::Frame),
-            Ok(None) => return Taken::Nothing,
-            Err(malformed) => Err(malformed.into()),
-        };
-        match taken {
-            Ok(taken) => {
-                self.release_held();
-                taken
-            }
-            Err(fault) => {
-                self.close(fault);
-                Taken::Frame
-            }
-        }
     }
 
     /// The peer sends nothing more.

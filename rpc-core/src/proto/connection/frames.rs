@@ -10,12 +10,48 @@ use crate::proto::event::Event;
 use crate::proto::fault::Fault;
 use crate::proto::handshake::Handshake;
 use crate::proto::id::CallId;
-use crate::wire::{Frame, Reply};
+use crate::proto::taken::Taken;
+use crate::wire::{Cut, Frame, Reply, kind};
 
 const FIRST_IS_HELLO: &str = "the first frame of a client must be hello";
 const FIRST_IS_ANSWER: &str = "the first frame of a server must be its answer";
 
 impl Connection {
+    /// Takes whatever comes next.
+    #[inline(never)]
+    pub(super) fn handle_next<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Taken<'a> {
+        let taken = match self.decoder.next(input) {
+            Ok(Some(Cut::Whole { header, body })) => match header.kind {
+                kind::REQUEST => self.handle_request(now, header, body),
+                kind::RESPONSE => self.handle_response(now, header, body),
+                _ => Frame::parse(header, body)
+                    .map_err(Fault::from)
+                    .and_then(|frame| self.handle_frame(now, frame))
+                    .map(|()| Taken::Frame),
+            },
+            Ok(Some(Cut::Piece {
+                id,
+                bytes,
+                more,
+                callee,
+            })) => self
+                .handle_piece(now, CallId(id), bytes, more, callee)
+                .map(|()| Taken::Frame),
+            Ok(None) => return Taken::Nothing,
+            Err(malformed) => Err(malformed.into()),
+        };
+        match taken {
+            Ok(taken) => {
+                self.release_held();
+                taken
+            }
+            Err(fault) => {
+                self.close(fault);
+                Taken::Frame
+            }
+        }
+    }
+
     pub(super) fn handle_frame(&mut self, now: Instant, frame: Frame) -> Result<(), Fault> {
         match (self.handshake, frame) {
             (Handshake::AwaitHello { until }, Frame::Hello(hello)) => {
