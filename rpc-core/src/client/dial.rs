@@ -133,8 +133,9 @@ impl Dialer {
                 let link = opened.link.clone();
                 // The caller makes its call before the task is run.
                 spawn(opened.run());
-                // A runtime that is shutting down has dropped it instead.
-                match link.is_draining() {
+                // A runtime that is shutting down has dropped it instead. On another thread it may have
+                // run by now, and even ended: that is told to the call.
+                match link.is_closed_here() {
                     false => Dialled::Now(Ok(link)),
                     true => Dialled::Now(Err(Attempt::dropped())),
                 }

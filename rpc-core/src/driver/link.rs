@@ -215,6 +215,11 @@ impl Link {
         .await
     }
 
+    /// Whether this side has ended the connection, by its last handle or with its task.
+    pub(crate) fn is_closed_here(&self) -> bool {
+        matches!(self.shared().lock().fault, Some(Fault::Closed))
+    }
+
     /// Why the connection has ended, if it has.
     pub(crate) fn fault(&self) -> Option<Error> {
         self.shared().lock().fault.as_ref().map(Fault::to_error)

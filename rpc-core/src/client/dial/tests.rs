@@ -86,3 +86,42 @@ async fn a_dial_that_need_not_wait_is_over_at_once() {
     };
     assert!(dialer.owns(&link));
 }
+
+/// Connects to somebody who has gone.
+struct Gone;
+
+#[async_trait]
+impl Connector for Gone {
+    async fn connect(&self) -> Result<Conduit, Error> {
+        let (ours, _) = tokio::io::duplex(4096);
+        Ok(Conduit::new(ours, Peer::new("gone")))
+    }
+
+    fn address(&self) -> &str {
+        "gone"
+    }
+}
+
+/// On another thread the task of a connection may be over before its dial looks at it.
+#[tokio::test]
+async fn a_peer_that_goes_at_once_is_not_taken_for_a_runtime_that_ends() {
+    let link = dialer(Gone).acquire().await.unwrap();
+    link.closed().cancelled().await;
+    assert!(link.is_draining() && !link.is_closed_here());
+}
+
+#[test]
+fn a_runtime_that_ends_closes_its_connections_here() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let dialer = dialer(Let {
+        permits: Arc::new(Semaphore::new(1)),
+        dials: Arc::default(),
+    });
+    let link = runtime.block_on(dialer.acquire()).unwrap();
+    assert!(!link.is_closed_here());
+    drop(runtime);
+    assert!(link.is_draining() && link.is_closed_here());
+}
