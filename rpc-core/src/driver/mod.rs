@@ -7,7 +7,6 @@
 //! only moves bytes and wakes people.
 
 mod alarm;
-mod clock;
 #[cfg(feature = "udp")]
 mod datagrams;
 mod desk;
