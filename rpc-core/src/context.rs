@@ -80,8 +80,8 @@ impl Context {
         })
     }
 
-    /// Looks at the context of the running call, if there is one, without counting one more holder. `look` must
-    /// not run in another.
+    /// Looks at the context of the running call, if there is one, without counting one more holder. `look`
+    /// must not run in another.
     pub(crate) fn with_current<R>(look: impl FnOnce(Option<&Self>) -> R) -> R {
         CURRENT.with_borrow(|current| look(current.as_ref()))
     }
