@@ -137,7 +137,11 @@ fn who_calls_again_is_not_counted_once_more_and_who_is_gone_is_let_go() {
         assert_eq!(poll(&desk, token), Poll::Ready(value("done")));
     }
     assert_eq!(held(), [0, 0, 0], "no call is left, and nobody is kept");
-    assert_eq!(tasks.map(|task| task.rings()), [2, 2, 1]);
+    let alone = call(2);
+    answer(&[alone]);
+    assert_eq!(poll(&desk, alone), Poll::Ready(value("done")));
+    assert_eq!(held(), [0, 0, 0], "nor is who called alone");
+    assert_eq!(tasks.map(|task| task.rings()), [2, 2, 2]);
 }
 
 #[test]
