@@ -40,6 +40,15 @@ pub(crate) enum Time {
 }
 
 impl Time {
+    /// The most that is left of it.
+    #[inline]
+    fn allowed(self) -> Duration {
+        match self {
+            Self::Allowed(allowed, _) => allowed,
+            Self::Until(_) => Duration::MAX,
+        }
+    }
+
     /// When it is over, if the call begins now or has begun.
     #[inline]
     fn begin(&mut self, now: Instant) -> Instant {
@@ -121,7 +130,7 @@ impl Pending {
             let write = |call: &mut proto::Call, now, token| {
                 plan.write(payload, time.begin(now), token, call);
             };
-            return match first.leave(cx, write) {
+            return match first.leave(plan.time.allowed(), cx, write) {
                 Ok(token) => self.sent(Stage::First(token), time),
                 Err(error) => {
                     let failure = plan.failed(first, error);
@@ -298,7 +307,7 @@ impl Plan {
         cx: Option<&mut Context<'_>>,
     ) -> Result<(Outgoing, Time), Failure> {
         let mut time = self.time;
-        let sent = link.call_in(cx, |call, now, token| {
+        let sent = link.call_in(time.allowed(), cx, |call, now, token| {
             self.write(payload, time.begin(now), token, call);
         });
         match sent {

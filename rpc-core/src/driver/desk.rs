@@ -4,9 +4,9 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::now;
+use super::clock::Clock;
 use super::pile::Pile;
 use super::scratch::Scratch;
 use crate::cancellation::Cancellation;
@@ -40,6 +40,8 @@ pub(super) struct Desk {
     posts: Pile<Post>,
     /// Wakes the task; there only while it sleeps.
     driver: Option<Waker>,
+    /// What time it is for the calls that are left while the task is awake.
+    clock: Clock,
     slots: Slots,
     /// Who waits for the handshake.
     pub(super) waiting: Vec<Waker>,
@@ -119,18 +121,24 @@ impl Shared {
     }
 
     /// Leaves for the task a call that `write` writes, who is told the time and the token, which is
-    /// returned. The call is one of nothing before. With `cx` whoever polls is woken by the reply.
+    /// returned. The call is one of nothing before. It is allowed so much time. With `cx` whoever polls
+    /// is woken by the reply.
     #[inline]
     pub(super) fn call(
         &self,
+        allowed: Duration,
         cx: Option<&mut Context<'_>>,
         write: impl FnOnce(&mut Call, Instant, usize),
     ) -> Result<usize, Error> {
-        let now = now();
         let mut desk = self.lock();
         if desk.fault.is_some() || desk.posts.len() >= self.posts_max {
             return Err(desk.refusal());
         }
+        let now = match desk.driver {
+            // Whoever woke the task last may have done so long ago.
+            Some(_) => desk.clock.exact(),
+            None => desk.clock.recent(allowed),
+        };
         let token = desk.slots.take(cx.map(|cx| cx.waker()));
         match desk.posts.next(|| Post::Call(Call::empty(now))) {
             Post::Call(call) => write(call, now, token),

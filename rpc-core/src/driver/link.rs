@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[cfg(feature = "udp")]
 use super::datagrams::DatagramDriver;
@@ -152,18 +152,20 @@ impl Link {
     /// The call does not run: the connection takes no new calls, or too many wait already. The handle
     /// comes back.
     pub(crate) fn call(self, call: Call) -> Result<Outgoing, (Self, Error)> {
-        self.call_in(None, |place, _, token| {
+        self.call_in(Duration::MAX, None, |place, _, token| {
             *place = Call { token, ..call };
         })
     }
 
-    /// Makes a call that `write` writes in the place of nothing, who is told the time and its token.
+    /// Makes a call that `write` writes in the place of nothing, who is told the time and its token. It
+    /// is allowed so much time.
     pub(crate) fn call_in(
         self,
+        allowed: Duration,
         cx: Option<&mut Context<'_>>,
         write: impl FnOnce(&mut Call, Instant, usize),
     ) -> Result<Outgoing, (Self, Error)> {
-        match self.shared().call(cx, write) {
+        match self.shared().call(allowed, cx, write) {
             Ok(token) => Ok(Outgoing::new(self, token)),
             Err(error) => Err((self, error)),
         }
@@ -174,10 +176,11 @@ impl Link {
     #[inline]
     pub(crate) fn leave(
         &self,
+        allowed: Duration,
         cx: &mut Context<'_>,
         write: impl FnOnce(&mut Call, Instant, usize),
     ) -> Result<usize, Error> {
-        self.shared().call(Some(cx), write)
+        self.shared().call(allowed, Some(cx), write)
     }
 
     /// The reply of the call that was [left](Self::leave) under this token, once.

@@ -7,6 +7,7 @@
 //! only moves bytes and wakes people.
 
 mod alarm;
+mod clock;
 #[cfg(feature = "udp")]
 mod datagrams;
 mod desk;

@@ -27,7 +27,7 @@ impl Alarm {
 }
 
 fn leave(desk: &Shared) -> Result<usize, Error> {
-    desk.call(None, |call, now, token| {
+    desk.call(Duration::MAX, None, |call, now, token| {
         *call = Call {
             token,
             ..Call::empty(now)
@@ -110,7 +110,7 @@ fn who_calls_again_is_not_counted_once_more_and_who_is_gone_is_let_go() {
     let call = |task: usize| {
         let mut cx = Context::from_waker(&wakers[task]);
         let write = |call: &mut Call, _, token| call.token = token;
-        desk.call(Some(&mut cx), write).unwrap()
+        desk.call(Duration::MAX, Some(&mut cx), write).unwrap()
     };
     // One is held by `tasks` and one by `wakers`.
     let held = || tasks.each_ref().map(|task| Arc::strong_count(task) - 2);
