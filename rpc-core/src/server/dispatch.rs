@@ -120,11 +120,12 @@ impl Dispatch {
             .map_err(overload)?;
         let metadata = mem::take(&mut call.head.metadata);
         Context::renew(context, caller, call.deadline, metadata);
-        if !(*has_threads && route.is_slow.load(Ordering::Relaxed)) {
+        let is_apart = *has_threads && route.is_slow();
+        if !is_apart {
             let began = pace.begin(now);
             let polled = runner.poll(route.method, context, cx);
             if pace.end(began) {
-                route.is_slow.store(true, Ordering::Relaxed);
+                route.was_slow();
             }
             if polled.is_ready() {
                 return Ok(Ran::Done);
@@ -140,6 +141,7 @@ impl Dispatch {
             router: Arc::clone(router),
             service: kept.service,
             method: route.method,
+            is_unpolled: is_apart,
             runner: kept.runner,
             context: Some(context),
             deadline: call.deadline,
@@ -271,12 +273,17 @@ impl Pace {
     #[inline]
     fn end(&mut self, began: Option<Instant>) -> bool {
         if let Some(began) = began {
-            return now().saturating_duration_since(began) > Self::LONG;
+            return Self::is_long(began);
         }
         if self.calls >= Self::CALLS {
             self.look();
         }
         false
+    }
+
+    /// Whether what began then takes long.
+    fn is_long(began: Instant) -> bool {
+        now().saturating_duration_since(began) > Self::LONG
     }
 
     /// Reads the clock after several calls.
@@ -302,6 +309,8 @@ struct Task {
     router: Arc<Router>,
     service: usize,
     method: &'static Method,
+    /// It was not polled in place, so that it is seen here whether it computes for long.
+    is_unpolled: bool,
     runner: Runner,
     context: Option<Context>,
     deadline: Instant,
@@ -317,6 +326,7 @@ impl Task {
             router,
             service,
             method,
+            mut is_unpolled,
             mut runner,
             mut context,
             deadline,
@@ -327,7 +337,15 @@ impl Task {
         let Some(cancellation) = cancellation else {
             return;
         };
-        let polled = poll_fn(|cx| runner.poll(method, &mut context, cx));
+        let polled = poll_fn(|cx| {
+            if !mem::take(&mut is_unpolled) {
+                return runner.poll(method, &mut context, cx);
+            }
+            let began = now();
+            let polled = runner.poll(method, &mut context, cx);
+            router.computed(method, Pace::is_long(began));
+            polled
+        });
         let reply = match race(cancellation.cancelled(), polled).await {
             Either::First(()) => None,
             Either::Second(()) => Some(runner.reply()),

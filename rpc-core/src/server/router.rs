@@ -15,7 +15,7 @@ use crate::limits::Limits;
 #[cfg(feature = "udp")]
 use crate::proto::datagram::Memory;
 use crate::proto::{Arguments, Terms};
-use crate::service::{self, Descriptor, Exchange, Request, Service};
+use crate::service::{self, Descriptor, Exchange, Method, Request, Service};
 use crate::wire::RequestHead;
 
 /// The services of a server, or of a client that offers some, by method.
@@ -138,6 +138,16 @@ impl Router {
     #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) fn fingerprint(&self, method: u64) -> Option<u64> {
         self.routes.find(method).map(|route| route.fingerprint)
+    }
+
+    /// A call of the method that had a task of its own has computed before it first waited: for long, or
+    /// not.
+    pub(super) fn computed(&self, method: &Method, long: bool) {
+        match (self.routes.find(method.id.0), long) {
+            (Some(route), true) => route.was_slow(),
+            (Some(route), false) => route.was_quick(),
+            (None, _) => {}
+        }
     }
 
     /// A place for a call, if one is free.

@@ -1,6 +1,6 @@
 //! The methods of a server, by their numbers. Knows neither requests nor connections.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::service::Method;
 
@@ -11,9 +11,9 @@ pub(super) struct Route {
     pub(super) method: &'static Method,
     /// [`Method::fingerprint`].
     pub(super) fingerprint: u64,
-    /// The method has computed for long without waiting: its calls get tasks of their own, where
-    /// there are other threads to run them.
-    pub(super) is_slow: AtomicBool,
+    /// So many calls of the method are to be quick, one after the other, before one is polled on the task
+    /// of its connection again; 0 while all are.
+    probation: AtomicU32,
     /// The number of the method, beside what is compared next.
     number: u64,
 }
@@ -24,9 +24,35 @@ impl Route {
             service,
             method,
             fingerprint: method.fingerprint(),
-            is_slow: AtomicBool::new(false),
+            probation: AtomicU32::new(0),
             number: method.id.0,
         }
+    }
+
+    /// Quick calls after which a method that computed for long is trusted again. Each of them costs a task,
+    /// some 1 us: all of them take as long as the one that was found, or not much longer. More would
+    /// cost too much where a method was found although it was the system that took the processor away.
+    pub(super) const PROBATION: u32 = 1024;
+
+    /// Whether its calls get tasks of their own, where there are other threads to run them.
+    #[inline]
+    pub(super) fn is_slow(&self) -> bool {
+        self.probation.load(Ordering::Relaxed) > 0
+    }
+
+    /// A call computed for long without waiting.
+    #[cold]
+    pub(super) fn was_slow(&self) {
+        self.probation.store(Self::PROBATION, Ordering::Relaxed);
+    }
+
+    /// One that had a task of its own did not.
+    pub(super) fn was_quick(&self) {
+        let quick = |left: u32| left.checked_sub(1);
+        // Where nothing is left to count, another has counted it.
+        let _ = self
+            .probation
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, quick);
     }
 }
 

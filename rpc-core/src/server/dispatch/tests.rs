@@ -1,5 +1,6 @@
 //! Handlers that are polled in place: what they do to each other, and what they must not.
 
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, mpsc};
 
@@ -19,6 +20,8 @@ const LONG: Duration = Duration::from_millis(1);
 #[service]
 trait Work {
     async fn add(&self, a: i64, b: i64) -> i64;
+    /// Computes for so long without waiting, in microseconds; the number of the task that it runs on.
+    async fn spin(&self, micros: u64) -> u64;
     /// Computes for long without waiting: a moment, or until it is released. Whether
     /// it came to that end.
     async fn compute(&self, until_released: bool) -> bool;
@@ -63,15 +66,19 @@ impl Work for Worker {
         a + b
     }
 
+    async fn spin(&self, micros: u64) -> u64 {
+        spin(Duration::from_micros(micros));
+        let mut hasher = std::hash::DefaultHasher::new();
+        tokio::task::id().hash(&mut hasher);
+        hasher.finish()
+    }
+
     async fn compute(&self, until_released: bool) -> bool {
         if until_released {
             self.entered.try_send(()).unwrap();
             return self.release.lock().unwrap().recv_timeout(LIMIT).is_ok();
         }
-        let begin = Instant::now();
-        while begin.elapsed() < LONG {
-            std::hint::spin_loop();
-        }
+        spin(LONG);
         true
     }
 
@@ -88,6 +95,13 @@ impl Work for Worker {
 
     async fn panics(&self) {
         panic!("on purpose");
+    }
+}
+
+fn spin(time: Duration) {
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        std::hint::spin_loop();
     }
 }
 
@@ -166,6 +180,36 @@ async fn a_method_that_computes_long_keeps_nothing_from_its_connection() {
         site.release.send(()).unwrap();
         let was_released = computes.await.unwrap();
         assert_eq!(was_released, Ok(true), "the addition waited for it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_method_that_was_found_to_be_long_is_trusted_again() {
+    let site = Site::at("memory:dispatch-trusted").await;
+    let long = LONG.as_micros() as u64;
+    let spin = async |micros| site.work.spin(micros).await.unwrap();
+    let connection = spin(0).await;
+    // A quick call counts as long when the system took the processor away from it. So what is bounded
+    // here is bounded widely, and nothing is expected of the time before.
+    for _ in 0..2 {
+        let mut found = 0;
+        while spin(long).await == connection {
+            found += 1;
+            assert!(found < 100, "it is never found");
+        }
+        let mut quick = 0;
+        while spin(0).await != connection {
+            quick += 1;
+            assert!(quick < 100 * Route::PROBATION, "it is never trusted again");
+        }
+        assert!(quick >= Route::PROBATION, "after {quick} quick calls");
+    }
+    // One that is long starts the count again.
+    while spin(long).await == connection {}
+    spin(0).await;
+    assert_ne!(spin(long).await, connection);
+    for _ in 1..Route::PROBATION {
+        assert_ne!(spin(0).await, connection);
     }
 }
 
