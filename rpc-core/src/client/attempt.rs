@@ -4,10 +4,11 @@
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use super::channel::Channel;
+use super::channel::Path;
 use super::retry;
 use crate::codec::{Budget, CodecId};
 use crate::driver::{Link, Outgoing, now};
@@ -20,18 +21,18 @@ use crate::shape::{MethodShape, first_difference};
 use crate::wire::{Metadata, Payload, Reply};
 
 /// All that is known of a call before it is sent.
-pub(crate) struct Plan {
-    pub(crate) channel: Channel,
-    pub(crate) method: &'static Method,
-    pub(crate) time: Time,
-    pub(crate) metadata: Metadata,
+pub(super) struct Plan {
+    pub(super) path: Arc<Path>,
+    pub(super) method: &'static Method,
+    pub(super) time: Time,
+    pub(super) metadata: Metadata,
     /// The encoded arguments, or why they could not be encoded.
-    pub(crate) payload: Result<Payload, Error>,
+    pub(super) payload: Result<Payload, Error>,
 }
 
 /// What time a call has.
 #[derive(Clone, Copy)]
-pub(crate) enum Time {
+pub(super) enum Time {
     /// So much from when it is sent, or begins to wait for a connection; but no longer than the call
     /// that it belongs to.
     Allowed(Duration, Option<Instant>),
@@ -83,7 +84,7 @@ pub(crate) struct Pending {
 /// and the first attempt succeeds. Those are not allocated for.
 enum Stage {
     Unsent,
-    /// Sent over the channel's [first connection](Channel::first), under this token.
+    /// Sent over the path's [first connection](Path::first), under this token.
     First(usize),
     Sent(Outgoing),
     /// Waiting for a connection, or on the way to another attempt.
@@ -93,8 +94,8 @@ enum Stage {
 
 impl Pending {
     #[inline]
-    pub(crate) fn new(plan: Plan) -> Self {
-        let options = plan.channel.options();
+    pub(super) fn new(plan: Plan) -> Self {
+        let options = plan.path.options();
         Self {
             method: plan.method,
             codec: options.codec,
@@ -125,7 +126,7 @@ impl Pending {
         let Ok(payload) = &plan.payload else {
             return self.go_on(None);
         };
-        if let Some(first) = plan.channel.first() {
+        if let Some(first) = plan.path.first() {
             let mut time = plan.time;
             let write = |call: &mut proto::Call, now, token| {
                 plan.write(payload, time.begin(now), token, call);
@@ -138,7 +139,7 @@ impl Pending {
                 }
             };
         }
-        match plan.channel.ready() {
+        match plan.path.ready() {
             Some(link) => match plan.send(payload, link, Some(cx)) {
                 Ok((outgoing, time)) => self.sent(Stage::Sent(outgoing), time),
                 Err(failure) => self.go_on(Some(failure)),
@@ -178,10 +179,7 @@ impl Future for Pending {
             }
         }
         let reply = match &mut this.stage {
-            Stage::First(token) => match this
-                .plan
-                .as_ref()
-                .and_then(|plan| plan.channel.first_ever())
+            Stage::First(token) => match this.plan.as_ref().and_then(|plan| plan.path.first_ever())
             {
                 Some(link) => Some(ready!(link.poll_reply(*token, cx))),
                 None => None,
@@ -195,7 +193,7 @@ impl Future for Pending {
                 let failure = this.plan.as_ref().and_then(|plan| {
                     let link = match &stage {
                         Stage::Sent(outgoing) => outgoing.link(),
-                        _ => plan.channel.first_ever()?,
+                        _ => plan.path.first_ever()?,
                     };
                     Some(plan.failed(link, error))
                 });
@@ -203,7 +201,7 @@ impl Future for Pending {
             }
             Some(reply) => {
                 if let Some(plan) = &this.plan {
-                    plan.channel.retries().deposit();
+                    plan.path.retries().deposit();
                 }
                 this.stage = Stage::Over;
                 return Poll::Ready(reply);
@@ -225,7 +223,7 @@ impl Drop for Pending {
     #[inline]
     fn drop(&mut self) {
         if let (Stage::First(token), Some(plan)) = (&self.stage, &self.plan) {
-            if let Some(link) = plan.channel.first_ever() {
+            if let Some(link) = plan.path.first_ever() {
                 link.forget(*token);
             }
         }
@@ -255,7 +253,7 @@ impl Plan {
             let (error, elsewhere) = match outcome {
                 Ok(reply) => {
                     if attempt == 1 {
-                        self.channel.retries().deposit();
+                        self.path.retries().deposit();
                     }
                     return reply;
                 }
@@ -268,7 +266,7 @@ impl Plan {
             let failed = |error: Error| Reply::Failure(error.with_executed(executed));
             if attempt >= retry::ATTEMPTS_MAX
                 || !retry::is_worthwhile(&error, self.method.idempotent)
-                || !(retry::is_free(&error) || self.channel.retries().withdraw(now()))
+                || !(retry::is_free(&error) || self.path.retries().withdraw(now()))
             {
                 return failed(error);
             }
@@ -285,7 +283,7 @@ impl Plan {
 
     /// One attempt.
     async fn attempt(&self, payload: &Payload, deadline: Instant) -> Result<Reply, Failure> {
-        let link = match self.channel.ready() {
+        let link = match self.path.ready() {
             Some(link) => link,
             None => self
                 .acquire(deadline)
@@ -319,7 +317,7 @@ impl Plan {
     /// Writes what is to be sent into a call of nothing.
     #[inline]
     fn write(&self, payload: &Payload, deadline: Instant, token: usize, call: &mut proto::Call) {
-        let beyond = self.channel.options().beyond;
+        let beyond = self.path.options().beyond;
         call.method = self.method.id.0;
         call.fingerprint = beyond.unwrap_or_else(|| self.method.fingerprint());
         call.deadline = deadline;
@@ -333,12 +331,12 @@ impl Plan {
     /// What is to be said of a failure on `link`.
     fn failed(&self, link: &Link, error: Error) -> Failure {
         let error = self.explain(error).with_address(link.peer().address());
-        let elsewhere = self.channel.target().failed(link, &error);
+        let elsewhere = self.path.target().failed(link, &error);
         (error, elsewhere)
     }
 
     async fn acquire(&self, deadline: Instant) -> Result<Link, Error> {
-        let acquired = self.channel.target().acquire();
+        let acquired = self.path.target().acquire();
         match tokio::time::timeout_at(deadline.into(), acquired).await {
             // Whatever ran on the way to a connection, this call did not.
             Ok(result) => result.map_err(|error| error.with_executed(Executed::No)),
@@ -376,7 +374,7 @@ impl Plan {
         };
         error
             .with_method(self.method.service, self.method.name)
-            .with_address(self.channel.address())
+            .with_address(self.path.target().address())
             .with_attempt(attempt)
     }
 }

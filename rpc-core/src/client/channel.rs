@@ -25,18 +25,23 @@ use crate::wire::Payload;
 /// must keep running while calls are made, because that is where deadlines are kept. Everything
 /// that is not a method of the trait hangs on it, so that a
 /// client's own names stay free.
-#[derive(Clone)]
 pub struct Channel {
-    inner: Arc<Inner<dyn Target>>,
+    path: Arc<Path>,
     /// Overrides [`Limits::deadline`].
     deadline: Option<Duration>,
 }
 
-/// What the clones of a channel share, behind one pointer because every call holds it.
-struct Inner<T: ?Sized> {
+/// What every call holds that was made through the same clone of a channel. Each clone has its own, so
+/// that tasks which call from several threads at once do not all count in one place.
+pub(super) struct Path {
     /// The first connection, where the target has one at a time. Until it takes no more calls they
     /// find it here, without a lock and without counting who holds it.
     first: OnceLock<Link>,
+    inner: Arc<Inner<dyn Target>>,
+}
+
+/// What the clones of a channel share.
+struct Inner<T: ?Sized> {
     options: Arc<Options>,
     retries: RetryBudget,
     target: T,
@@ -93,13 +98,16 @@ impl Default for Options {
 
 impl Channel {
     pub(crate) fn new(target: impl Target, options: Arc<Options>) -> Self {
-        Self {
+        let path = Path {
+            first: OnceLock::new(),
             inner: Arc::new(Inner {
-                first: OnceLock::new(),
                 options,
                 retries: RetryBudget::new(now()),
                 target,
             }),
+        };
+        Self {
+            path: Arc::new(path),
             deadline: None,
         }
     }
@@ -121,8 +129,8 @@ impl Channel {
 
     /// Waits until a call could go out.
     pub(crate) async fn warm_up(&self) -> Result<(), Error> {
-        if self.inner.target.ready().is_none() {
-            self.inner.target.acquire().await?;
+        if self.path.target().ready().is_none() {
+            self.path.target().acquire().await?;
         }
         Ok(())
     }
@@ -137,14 +145,14 @@ impl Channel {
     #[must_use = "the channel itself is not changed"]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
         Self {
+            path: Arc::clone(&self.path),
             deadline: Some(deadline),
-            ..self.clone()
         }
     }
 
     /// Where the calls go, for people: an address, or the name of a service.
     pub fn address(&self) -> Arc<str> {
-        self.inner.target.address()
+        self.path.target().address()
     }
 
     /// Encodes the arguments of a call and reads what surrounds it.
@@ -155,7 +163,7 @@ impl Channel {
         arguments: &A,
         tail: Option<Bytes>,
     ) -> Pending {
-        let codec = self.inner.options.codec;
+        let codec = self.path.options().codec;
         self.begin(method, tail, &mut |buffer| {
             codec.encode_into(arguments, buffer, Limits::MESSAGE_MAX)
         })
@@ -169,14 +177,11 @@ impl Channel {
         encode: &mut dyn FnMut(&mut Vec<u8>) -> Result<(), Error>,
     ) -> Pending {
         // First of all: to raise the count waits for all that was written before.
-        let inner = Arc::clone(&self.inner);
-        let allowed = self.deadline.unwrap_or(self.inner.options.limits.deadline);
+        let path = Arc::clone(&self.path);
+        let allowed = self.allowed();
         let (inherited, metadata) = Context::inherited();
         Pending::new(Plan {
-            channel: Self {
-                inner,
-                deadline: self.deadline,
-            },
+            path,
             method,
             time: Time::Allowed(allowed, inherited),
             metadata,
@@ -187,23 +192,44 @@ impl Channel {
         })
     }
 
+    /// What a call is allowed.
+    #[inline]
+    fn allowed(&self) -> Duration {
+        self.deadline.unwrap_or(self.path.options().limits.deadline)
+    }
+}
+
+impl Clone for Channel {
+    fn clone(&self) -> Self {
+        let path = Path {
+            first: self.path.first.clone(),
+            inner: Arc::clone(&self.path.inner),
+        };
+        Self {
+            path: Arc::new(path),
+            deadline: self.deadline,
+        }
+    }
+}
+
+impl Path {
     /// The first connection, if it is the only one and takes calls now.
     #[inline]
     pub(super) fn first(&self) -> Option<&Link> {
-        self.inner.first.get().filter(|link| !link.is_draining())
+        self.first.get().filter(|link| !link.is_draining())
     }
 
     /// The same, whether it takes calls or not.
     #[inline]
     pub(super) fn first_ever(&self) -> Option<&Link> {
-        self.inner.first.get()
+        self.first.get()
     }
 
     /// A connection that takes calls now, if there is one.
     pub(super) fn ready(&self) -> Option<Link> {
         let link = self.inner.target.ready()?;
         if self.inner.target.is_single() {
-            self.inner.first.get_or_init(|| link.clone());
+            self.first.get_or_init(|| link.clone());
         }
         Some(link)
     }
@@ -265,10 +291,7 @@ impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Channel")
             .field("address", &self.address())
-            .field(
-                "deadline",
-                &self.deadline.unwrap_or(self.inner.options.limits.deadline),
-            )
+            .field("deadline", &self.allowed())
             .finish_non_exhaustive()
     }
 }
