@@ -15,12 +15,13 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::alarm::Alarm;
-use super::desk::Shared;
 use super::drive::Driven;
 use super::gauge::Charge;
 use super::incoming::{Handler, Session};
 use super::now;
+use super::numbers::Numbers;
 use super::scratch::Scratch;
+use super::shared::Shared;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error};
 use crate::limits::Limits;
@@ -43,7 +44,7 @@ pub(crate) struct DatagramDriver {
     /// The peer's calls whose handlers went on, and what ends them.
     running: HashMap<CallId, Cancellation>,
     /// The number of each call on the desk, by its token.
-    numbers: Vec<Option<CallId>>,
+    numbers: Numbers,
     /// Calls of unknown methods or shapes since the last of a known one.
     strikes: u32,
     limits: Arc<Limits>,
@@ -106,7 +107,7 @@ impl DatagramDriver {
             session: None,
             is_serving: false,
             running: HashMap::new(),
-            numbers: Vec::new(),
+            numbers: Numbers::default(),
             strikes: 0,
             limits,
             charge,

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 #[cfg(feature = "udp")]
 use super::datagrams::DatagramDriver;
-use super::desk::{Post, Shared};
+use super::desk::Post;
 use super::drive::Drive;
 use super::incoming::Handler;
 use super::now;
 use super::outgoing::Outgoing;
+use super::shared::Shared;
 use super::task::Driver;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error};
@@ -199,30 +200,17 @@ impl Link {
     /// # Errors
     /// Why it failed, or why the connection has ended since.
     pub(crate) async fn established(&self) -> Result<(), Error> {
-        std::future::poll_fn(|cx| {
-            let mut desk = self.shared().lock();
-            if let Some(fault) = &desk.fault {
-                return Poll::Ready(Err(fault.to_error()));
-            }
-            if desk.established {
-                return Poll::Ready(Ok(()));
-            }
-            if !desk.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-                desk.waiting.push(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await
+        std::future::poll_fn(|cx| self.shared().poll_established(cx)).await
     }
 
     /// Whether this side has ended the connection, by its last handle or with its task.
     pub(crate) fn is_closed_here(&self) -> bool {
-        matches!(self.shared().lock().fault, Some(Fault::Closed))
+        matches!(self.shared().fault(), Some(Fault::Closed))
     }
 
     /// Why the connection has ended, if it has.
     pub(crate) fn fault(&self) -> Option<Error> {
-        self.shared().lock().fault.as_ref().map(Fault::to_error)
+        self.shared().fault().map(Fault::to_error)
     }
 
     /// Who is at the other end.

@@ -15,9 +15,11 @@ mod drive;
 mod gauge;
 mod incoming;
 mod link;
+mod numbers;
 mod outgoing;
 mod pile;
 mod scratch;
+mod shared;
 mod task;
 
 #[cfg(feature = "udp")]

@@ -18,12 +18,13 @@ use tokio::io::AsyncWrite as _;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::alarm::Alarm;
-use super::desk::Shared;
 use super::drive::Driven;
 use super::gauge::Charge;
 use super::incoming::{Handler, Session};
 use super::now;
+use super::numbers::Numbers;
 use super::scratch::Scratch;
+use super::shared::Shared;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error};
 use crate::limits::Limits;
@@ -52,7 +53,7 @@ pub(crate) struct Driver {
     /// they are hashed with a secret.
     running: HashMap<CallId, Cancellation>,
     /// The number of each call on the desk, by its token.
-    numbers: Vec<Option<CallId>>,
+    numbers: Numbers,
     /// Calls of unknown methods or shapes since the last of a known one.
     strikes: u32,
     limits: Arc<Limits>,
@@ -120,7 +121,7 @@ impl Driver {
             is_serving: false,
             is_stirred: false,
             running: HashMap::new(),
-            numbers: Vec::new(),
+            numbers: Numbers::default(),
             strikes: 0,
             charge,
             limits,
@@ -232,14 +233,10 @@ impl Driver {
             self.running = HashMap::new();
             self.proto.tidy();
         }
-        if !busy && self.numbers.capacity() > Self::NUMBERS_IDLE {
-            self.numbers = Vec::new();
+        if !busy && self.numbers.tidy() {
             self.proto.tidy();
         }
     }
-
-    /// Tokens that a connection at rest has room for.
-    const NUMBERS_IDLE: usize = 16;
 
     /// Runs until there is nothing to do, or others should have their turn.
     fn run(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {

@@ -16,9 +16,17 @@ use crate::proto::{Arguments, Event, Fault, Incoming};
 use crate::wire::{Payload, Reply};
 
 impl DatagramDriver {
-    /// Does what callers and handlers left on the desk.
+    /// Does what callers and handlers left on the desks.
     pub(super) fn take_posts(&mut self, now: Instant, scratch: &mut Scratch) {
-        self.shared.take_posts(&mut scratch.posts);
+        for desk in 0..self.shared.desks_len() {
+            self.shared.take_posts(desk, &mut scratch.posts);
+            if !scratch.posts.is_empty() {
+                self.do_posts(now, scratch);
+            }
+        }
+    }
+
+    fn do_posts(&mut self, now: Instant, scratch: &mut Scratch) {
         let mut posts = scratch.posts.take();
         for post in posts.entries() {
             match post {
@@ -31,17 +39,11 @@ impl DatagramDriver {
                             None
                         }
                     };
-                    if self.numbers.len() <= token {
-                        self.numbers.resize(token + 1, None);
-                    }
-                    if let Some(place) = self.numbers.get_mut(token) {
-                        *place = number;
-                    }
+                    self.numbers.set(token, number);
                     call.clear();
                 }
                 &mut Post::Cancel(token) => {
-                    let number = self.numbers.get_mut(token).and_then(Option::take);
-                    if let Some(id) = number {
+                    if let Some(id) = self.numbers.take(token) {
                         self.proto.cancel(now, id);
                     }
                     self.shared.release(token);
@@ -93,9 +95,7 @@ impl DatagramDriver {
     fn conclude(&mut self, event: Event, scratch: &mut Scratch) {
         match event {
             Event::Response { token, reply } => {
-                if let Some(number) = self.numbers.get_mut(token) {
-                    *number = None;
-                }
+                self.numbers.take(token);
                 scratch.replies.push((token, reply));
             }
             Event::Abort(id) => {
@@ -105,9 +105,7 @@ impl DatagramDriver {
             }
             Event::Established => {
                 self.has_agreed = true;
-                let mut desk = self.shared.lock();
-                desk.established = true;
-                desk.wake_waiting(scratch);
+                self.shared.establish(scratch);
             }
             Event::Closed(fault) => {
                 self.has_ended = true;

@@ -17,12 +17,17 @@ use crate::proto::{Arguments, Event, Fault, Incoming};
 use crate::wire::Reply;
 
 impl Driver {
-    /// Does what callers and handlers left on the desk.
+    /// Does what callers and handlers left on the desks.
     pub(super) fn take_posts(&mut self, now: Instant, scratch: &mut Scratch) {
-        self.shared.take_posts(&mut scratch.posts);
-        if scratch.posts.is_empty() {
-            return;
+        for desk in 0..self.shared.desks_len() {
+            self.shared.take_posts(desk, &mut scratch.posts);
+            if !scratch.posts.is_empty() {
+                self.do_posts(now, scratch);
+            }
         }
+    }
+
+    fn do_posts(&mut self, now: Instant, scratch: &mut Scratch) {
         let mut posts = scratch.posts.take();
         for post in posts.entries() {
             match post {
@@ -35,17 +40,11 @@ impl Driver {
                             None
                         }
                     };
-                    if self.numbers.len() <= token {
-                        self.numbers.resize(token + 1, None);
-                    }
-                    if let Some(place) = self.numbers.get_mut(token) {
-                        *place = number;
-                    }
+                    self.numbers.set(token, number);
                     call.clear();
                 }
                 &mut Post::Cancel(token) => {
-                    let number = self.numbers.get_mut(token).and_then(Option::take);
-                    if let Some(id) = number {
+                    if let Some(id) = self.numbers.take(token) {
                         self.proto.cancel(now, id);
                     }
                     self.shared.release(token);
@@ -99,9 +98,7 @@ impl Driver {
                     }
                 }
                 Event::Established => {
-                    let mut desk = self.shared.lock();
-                    desk.established = true;
-                    desk.wake_waiting(scratch);
+                    self.shared.establish(scratch);
                 }
                 Event::Draining => {}
                 Event::Closed(fault) => {
@@ -115,9 +112,7 @@ impl Driver {
     /// A call of ours ended, with what is written over the reply.
     #[inline]
     pub(super) fn conclude<'a>(&mut self, token: usize, scratch: &'a mut Scratch) -> &'a mut Reply {
-        if let Some(number) = self.numbers.get_mut(token) {
-            *number = None;
-        }
+        self.numbers.take(token);
         let (its, reply) = scratch.replies.next(Default::default);
         *its = token;
         reply

@@ -1,13 +1,43 @@
-//! What callers and the task find on the desk.
+//! What callers and the task find on the desks.
 
 use std::sync::atomic::AtomicUsize;
 use std::task::Wake;
+use std::thread;
 
 use super::*;
 use crate::wire::Payload;
 
 fn desk() -> Arc<Shared> {
     Shared::new(Peer::new("test"), 16)
+}
+
+/// Of a runtime with several threads.
+fn desks() -> Shared {
+    Shared::of(1, Peer::new("test"), 16, true)
+}
+
+/// Leaves a call on each desk: threads take them in turns. Their tokens, in no order.
+fn leave_on_all(desks: &Shared) -> Vec<usize> {
+    let mut tokens: Vec<usize> = Vec::new();
+    let has_all = |tokens: &[usize]| {
+        let has = |desk| tokens.iter().any(|token| Token(*token).desk() == desk);
+        (0..Token::DESKS).all(has)
+    };
+    while !has_all(&tokens) {
+        let leave = || leave(desks).unwrap();
+        tokens.push(thread::scope(|scope| scope.spawn(leave).join().unwrap()));
+    }
+    tokens
+}
+
+/// The task picks up what was left on all desks.
+fn take_all(desks: &Shared) -> usize {
+    let take = |desk| {
+        let mut posts = Pile::default();
+        desks.take_posts(desk, &mut posts);
+        posts.len()
+    };
+    (0..desks.desks_len()).map(take).sum()
 }
 
 /// Counts how often it was woken.
@@ -51,7 +81,7 @@ fn deliver(desk: &Shared, token: usize, reply: Reply) {
 /// The task picks up what was left.
 fn take(desk: &Shared) -> Vec<Post> {
     let mut posts = Pile::default();
-    desk.take_posts(&mut posts);
+    desk.take_posts(0, &mut posts);
     posts.into_entries()
 }
 
@@ -68,20 +98,20 @@ fn assert_not_executed(reply: Poll<Reply>) {
 #[test]
 fn tokens_are_used_again() {
     let desk = desk();
-    let tokens: Vec<usize> = (0..3).map(|_| leave(&desk).unwrap()).collect();
-    assert_eq!(tokens, [0, 1, 2]);
+    let tokens = [(); 3].map(|()| leave(&desk).unwrap());
+    let [first, second, _] = tokens;
     for _ in 0..100 {
-        for token in [1, 0] {
+        for token in [second, first] {
             deliver(&desk, token, value("done"));
             assert_eq!(poll(&desk, token), Poll::Ready(value("done")));
         }
         // The one that was free last comes first.
-        assert_eq!(leave(&desk).ok(), Some(0));
-        assert_eq!(leave(&desk).ok(), Some(1));
+        assert_eq!(leave(&desk).ok(), Some(first));
+        assert_eq!(leave(&desk).ok(), Some(second));
         take(&desk);
     }
     assert_eq!(desk.calls_in_flight(), 3);
-    assert_eq!(desk.lock().slots.all.len(), 3);
+    assert_eq!(lock(&desk.first).slots.len(), 3);
 }
 
 #[test]
@@ -221,5 +251,140 @@ fn after_the_end_a_call_has_not_run_and_a_post_changes_nothing() {
     desk.post(Post::Cancel(unsent));
     desk.forget(unsent);
     assert!(take(&desk).is_empty());
-    assert_eq!(desk.lock().fault, Some(Fault::Eof));
+    assert_eq!(desk.fault(), Some(&Fault::Eof));
+}
+
+#[test]
+fn threads_leave_their_calls_on_desks_of_their_own() {
+    let desks = desks();
+    let tokens = leave_on_all(&desks);
+    assert_eq!(desks.calls_in_flight(), tokens.len());
+    let mut distinct = tokens.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), tokens.len());
+    assert!(!desks.is_filling(), "no other call is under way");
+    assert_eq!(take_all(&desks), tokens.len());
+
+    // Whichever thread the replies come from and go to, each is its call's.
+    let text = |token: usize| Reply::Value(Payload::copy_from_slice(&token.to_le_bytes()));
+    let mut replies = Pile::of(tokens.iter().map(|token| (*token, text(*token))));
+    desks.deliver(&mut replies, &mut Vec::new());
+    for token in &tokens[1..] {
+        assert_eq!(poll(&desks, *token), Poll::Ready(text(*token)));
+    }
+    desks.forget(tokens[0]);
+    assert_eq!(desks.calls_in_flight(), 0);
+}
+
+#[test]
+fn a_call_of_any_thread_wakes_the_task_and_keeps_it_from_sleeping() {
+    let desks = desks();
+    let alarm = Arc::new(Alarm::default());
+    let waker = Waker::from(Arc::clone(&alarm));
+    let cx = Context::from_waker(&waker);
+    assert_eq!(desks.sleep(&cx), Some(false));
+    let tokens = leave_on_all(&desks);
+    assert_eq!(alarm.rings(), 1, "by the first");
+    for number in 0..desks.desks_len() {
+        assert_eq!(desks.sleep(&cx), None, "something is on desk {number}");
+        desks.take_posts(number, &mut Pile::default());
+    }
+    assert_eq!(desks.sleep(&cx), Some(true));
+    for token in &tokens {
+        desks.forget(*token);
+    }
+    assert_eq!(alarm.rings(), 2, "by the first that is given up");
+    assert_eq!(take_all(&desks), tokens.len());
+    for token in tokens {
+        desks.release(token);
+    }
+    assert_eq!(desks.sleep(&cx), Some(false));
+}
+
+#[test]
+fn the_end_reaches_every_desk_and_those_that_were_not_there() {
+    let desks = desks();
+    let tokens = leave_on_all(&desks);
+    let mut scratch = Scratch::default();
+    desks.close(Fault::Eof, &mut scratch);
+    for token in tokens {
+        assert_not_executed(poll(&desks, token));
+    }
+
+    let desks = self::desks();
+    desks.close(Fault::Eof, &mut scratch);
+    for _ in 0..Token::DESKS {
+        let leave = || leave(&desks).unwrap_err();
+        let error = thread::scope(|scope| scope.spawn(leave).join().unwrap());
+        assert_eq!(error.executed(), Executed::No);
+    }
+    assert_eq!(desks.calls_in_flight(), 0);
+}
+
+/// Threads call and wait for their replies, and the task sleeps whenever it may: if one waking were
+/// lost, all would stand still.
+#[test]
+fn no_waking_is_lost() {
+    const CALLS: usize = 50_000;
+    const LIMIT: Duration = Duration::from_secs(20);
+    let desks = desks();
+    let task = thread::current();
+    let waker = Waker::from(Arc::new(Unpark(task.clone())));
+    let cx = Context::from_waker(&waker);
+    let at_work = AtomicUsize::new(2);
+    let caller = || {
+        for call in 0..CALLS {
+            // So that calls come at all moments of the task's falling asleep.
+            (0..call % 97).for_each(|_| std::hint::spin_loop());
+            let Ok(token) = leave(&desks) else { return };
+            let waker = Waker::from(Arc::new(Unpark(thread::current())));
+            let mut cx = Context::from_waker(&waker);
+            while desks.poll_reply(token, &mut cx).is_pending() {
+                thread::park();
+            }
+        }
+        at_work.fetch_sub(1, Ordering::Relaxed);
+        task.unpark();
+    };
+    let all_were = thread::scope(|scope| {
+        scope.spawn(caller);
+        scope.spawn(caller);
+        let (mut posts, mut replies, mut wakers) = (Pile::default(), Pile::default(), Vec::new());
+        while at_work.load(Ordering::Relaxed) > 0 {
+            for desk in 0..desks.desks_len() {
+                desks.take_posts(desk, &mut posts);
+                for post in posts.entries() {
+                    let Post::Call(call) = post else {
+                        panic!("nobody gives up");
+                    };
+                    replies.push((call.token, value("done")));
+                }
+                posts.clear();
+            }
+            desks.deliver(&mut replies, &mut wakers);
+            wakers.drain(..).for_each(|(_, waker)| waker.wake());
+            if desks.sleep(&cx).is_some() {
+                let begin = Instant::now();
+                thread::park_timeout(LIMIT);
+                if begin.elapsed() >= LIMIT {
+                    let mut scratch = Scratch::default();
+                    desks.close(Fault::Closed, &mut scratch);
+                    scratch.wakers.drain(..).for_each(|(_, waker)| waker.wake());
+                    return false;
+                }
+            }
+        }
+        true
+    });
+    assert!(all_were, "the task was not woken");
+}
+
+/// Wakes a thread.
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
