@@ -145,7 +145,8 @@ impl Driver {
         let mut more = true;
         for _ in 0..Self::READS {
             more = self.receive(now, cx, scratch);
-            if !more {
+            let answers_wait = self.gathers && self.is_serving;
+            if !more || answers_wait {
                 break;
             }
         }

@@ -16,6 +16,10 @@ impl Driver {
     /// Frames taken in one read: a flood on one connection must not starve the rest.
     const FRAMES: usize = 1024;
 
+    /// The same where calls come, and other threads could be at work: their answers are written then, so
+    /// that the peer has something to do while the next ones run.
+    const CALLS: usize = 64;
+
     /// Reads, lets the protocol take it in, and runs the calls that came. Whether there may be more:
     /// the system wakes the task only once a read has brought nothing.
     pub(super) fn receive(
@@ -61,7 +65,11 @@ impl Driver {
             }
             Poll::Pending if unread.is_empty() => false,
             Poll::Ready(Ok(())) | Poll::Pending => {
-                self.take_in(&mut unread, Self::FRAMES, now, cx, scratch) > 0 || read > 0
+                let frames = match self.gathers && self.session.is_some() {
+                    true => Self::CALLS,
+                    false => Self::FRAMES,
+                };
+                self.take_in(&mut unread, frames, now, cx, scratch) > 0 || read > 0
             }
         };
         if !unread.is_empty() {
