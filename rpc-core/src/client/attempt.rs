@@ -68,9 +68,8 @@ impl Time {
     }
 }
 
-/// A call that was made and has no reply yet. Nothing is sent before the first poll.
-pub(crate) struct Pending {
-    method: &'static Method,
+/// How a call goes on, from its arguments to its reply. Nothing is sent before the first poll.
+pub(super) struct Course {
     codec: CodecId,
     /// [`Limits::decode_depth`](crate::Limits::decode_depth) and
     /// [`Limits::decode_memory`](crate::Limits::decode_memory).
@@ -92,21 +91,16 @@ enum Stage {
     Over,
 }
 
-impl Pending {
+impl Course {
     #[inline]
     pub(super) fn new(plan: Plan) -> Self {
         let options = plan.path.options();
         Self {
-            method: plan.method,
             codec: options.codec,
             decode: (options.limits.decode_depth, options.limits.decode_memory),
             stage: Stage::Unsent,
             plan: Some(plan),
         }
-    }
-
-    pub(super) fn method(&self) -> &'static Method {
-        self.method
     }
 
     /// How a reply of `length` bytes is to be decoded.
@@ -166,7 +160,7 @@ impl Pending {
     }
 }
 
-impl Future for Pending {
+impl Future for Course {
     type Output = Reply;
 
     #[inline]
@@ -219,7 +213,7 @@ impl Future for Pending {
 }
 
 /// Dropping a call cancels it. One that goes over the first connection has nothing else to say so.
-impl Drop for Pending {
+impl Drop for Course {
     #[inline]
     fn drop(&mut self) {
         if let (Stage::First(token), Some(plan)) = (&self.stage, &self.plan) {

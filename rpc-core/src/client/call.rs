@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use serde::de::DeserializeOwned;
 
-use super::attempt::Pending;
+use super::pending::Pending;
 use crate::error::{CallError, Code, Error, Executed};
 use crate::wire::{Payload, Reply};
 

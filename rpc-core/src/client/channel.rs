@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::attempt::{Pending, Plan, Time};
+use super::attempt::{Plan, Time};
+use super::pending::Pending;
 use super::retry::Budget as RetryBudget;
 use crate::codec::CodecId;
 use crate::context::Context;

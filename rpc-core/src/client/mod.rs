@@ -5,10 +5,11 @@
 //! which is where deadlines, retries and the wording of failures live; nothing of it is generic
 //! over the types of the trait.
 
-pub(crate) mod attempt;
+mod attempt;
 mod call;
 mod channel;
 pub(crate) mod dial;
+pub(crate) mod pending;
 mod retry;
 
 pub use call::{Call, TryCall};
