@@ -148,9 +148,11 @@ impl Shared {
         Ok(token)
     }
 
-    /// Leaves something else for the task. Once the connection has ended nobody picks it up.
+    /// Leaves something else for the task, always on the first desk: a close must not overtake the answer
+    /// of a handler, and a connection that only serves needs no other. Once the connection has ended nobody
+    /// picks it up.
     pub(super) fn post(&self, post: Post) {
-        let (_, mut desk) = self.own_desk();
+        let mut desk = lock(&self.first);
         if self.fault.get().is_none() {
             desk.posts.push(post);
             drop(desk);

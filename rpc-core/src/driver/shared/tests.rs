@@ -5,6 +5,7 @@ use std::task::Wake;
 use std::thread;
 
 use super::*;
+use crate::proto::CallId;
 use crate::wire::Payload;
 
 fn desk() -> Arc<Shared> {
@@ -275,6 +276,20 @@ fn threads_leave_their_calls_on_desks_of_their_own() {
     }
     desks.forget(tokens[0]);
     assert_eq!(desks.calls_in_flight(), 0);
+}
+
+#[test]
+fn what_is_no_call_stays_in_order_whichever_thread_leaves_it() {
+    let desks = desks();
+    for _ in 0..Token::DESKS {
+        let answer = || desks.post(Post::Respond(CallId(1), Reply::default()));
+        thread::scope(|scope| scope.spawn(answer).join().unwrap());
+    }
+    desks.post(Post::Close(Fault::Closed));
+    assert_eq!(desks.desks_len(), 1, "the others are for calls");
+    let posts = take(&desks);
+    assert_eq!(posts.len(), Token::DESKS + 1);
+    assert!(matches!(posts.last(), Some(Post::Close(_))));
 }
 
 #[test]
