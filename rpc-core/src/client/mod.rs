@@ -9,7 +9,7 @@ mod attempt;
 mod call;
 mod channel;
 pub(crate) mod dial;
-pub(crate) mod pending;
+mod pending;
 mod retry;
 
 pub use call::{Call, TryCall};

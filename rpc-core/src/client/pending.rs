@@ -86,7 +86,7 @@ impl Drop for Pending {
     }
 }
 
-/// A place that is free. There is none while a thread ends, or where one is being put back.
+/// A place that is free. There is none while a thread ends.
 #[inline]
 fn spare() -> Option<Place> {
     let take = |spare: &Cell<Vec<Place>>| {

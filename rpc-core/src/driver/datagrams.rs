@@ -43,7 +43,7 @@ pub(crate) struct DatagramDriver {
     is_serving: bool,
     /// The peer's calls whose handlers went on, and what ends them.
     running: HashMap<CallId, Cancellation>,
-    /// The number of each call on the desk, by its token.
+    /// The number of each call on the desks, by its token.
     numbers: Numbers,
     /// Calls of unknown methods or shapes since the last of a known one.
     strikes: u32,

@@ -52,7 +52,7 @@ pub(crate) struct Driver {
     /// The peer's calls whose handlers went on, and what ends them. The peer picks the numbers, so
     /// they are hashed with a secret.
     running: HashMap<CallId, Cancellation>,
-    /// The number of each call on the desk, by its token.
+    /// The number of each call on the desks, by its token.
     numbers: Numbers,
     /// Calls of unknown methods or shapes since the last of a known one.
     strikes: u32,

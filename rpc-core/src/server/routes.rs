@@ -30,8 +30,9 @@ impl Route {
     }
 
     /// Quick calls after which a method that computed for long is trusted again. Each of them costs a task,
-    /// some 1 us: all of them take as long as the one that was found, or not much longer. More would
-    /// cost too much where a method was found although it was the system that took the processor away.
+    /// some 1 us, and all together a millisecond: little enough where it was only the system that took the
+    /// processor away. With fewer, a method that is long now and then would hold up its connection more
+    /// often.
     pub(super) const PROBATION: u32 = 1024;
 
     /// Whether its calls get tasks of their own, where there are other threads to run them.
