@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rpc_core::{Code, Executed, Limits, Server};
 use tokio::task::JoinSet;
 
-use super::service::{WorkClient, WorkServer, Worker, pattern};
+use super::service::{Log, WorkClient, WorkServer, Worker, pattern};
 use super::site::{Site, Transport, eventually};
 
 const GRACE: Duration = Duration::from_secs(20);
@@ -156,6 +156,48 @@ pub(crate) async fn the_last_handle_closes_the_connection(site: Site) {
     assert_eq!(server.connections(), 1);
     drop(clone);
     eventually("the connection ends", || server.connections() == 0).await;
+}
+
+pub(crate) async fn calls_outlive_their_client(site: Site) {
+    let (server, log) = site.serve().await;
+    let (site, server) = (Arc::new(site), Arc::new(server));
+    outlive(&site, &server, &log, 0).await;
+    // In a runtime of one thread nobody counts the calls.
+    let alone = tokio::task::spawn_blocking({
+        let server = Arc::clone(&server);
+        move || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().build().unwrap();
+            runtime.block_on(outlive(&site, &server, &log, 1));
+        }
+    });
+    alone.await.unwrap();
+}
+
+async fn outlive(site: &Site, server: &Server, log: &Log, gate: usize) {
+    let client = site.client().await;
+    let running = tokio::spawn(client.pass_gate(gate));
+    eventually("the handler runs", || log.begun() as usize == gate + 1).await;
+    drop(client);
+    hear_of_it().await;
+    log.open(gate);
+    assert_eq!(running.await.unwrap(), Ok(gate));
+    eventually("the connection ends", || server.connections() == 0).await;
+
+    let client = site.client().await;
+    assert_eq!(client.add(1, 1).await, Ok(2));
+    let unsent = client.add(2, 2);
+    drop(client);
+    hear_of_it().await;
+    assert_eq!(unsent.await, Ok(4));
+    eventually("the connection ends", || server.connections() == 0).await;
+}
+
+/// Who ends connections has its turn, more than once.
+async fn hear_of_it() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
 }
 
 pub(crate) async fn limits_without_an_end(site: Site) {

@@ -124,6 +124,7 @@ macro_rules! every_case {
                 a_client_connects_again_after_a_restart
                 a_lazy_client_may_come_before_its_server
                 the_last_handle_closes_the_connection
+                calls_outlive_their_client
                 limits_without_an_end
                 a_rolling_restart_loses_no_call;
             codec:

@@ -22,12 +22,13 @@ use crate::wire::{Metadata, Payload, Reply};
 
 /// All that is known of a call before it is sent.
 pub(super) struct Plan {
-    pub(super) path: Arc<Path>,
     pub(super) method: &'static Method,
     pub(super) time: Time,
     pub(super) metadata: Metadata,
-    /// The encoded arguments, or why they could not be encoded.
-    pub(super) payload: Result<Payload, Error>,
+    /// The encoded arguments.
+    pub(super) payload: Payload,
+    /// Why they could not be encoded.
+    pub(super) unencodable: Option<Error>,
 }
 
 /// What time a call has.
@@ -70,12 +71,15 @@ impl Time {
 
 /// How a call goes on, from its arguments to its reply. Nothing is sent before the first poll.
 pub(super) struct Course {
+    /// Where the call goes. It stays when the call is over, if it may: mostly the next one of the same
+    /// task goes there, too, and then nobody has to be counted once more.
+    path: Option<Arc<Path>>,
     codec: CodecId,
     /// [`Limits::decode_depth`](crate::Limits::decode_depth) and
     /// [`Limits::decode_memory`](crate::Limits::decode_memory).
     decode: (usize, usize),
-    /// Until the call is over, or takes longer than one attempt.
-    plan: Option<Plan>,
+    /// Of no meaning when the call is over, or takes longer than one attempt.
+    plan: Plan,
     stage: Stage,
 }
 
@@ -92,14 +96,55 @@ enum Stage {
 }
 
 impl Course {
-    #[inline]
-    pub(super) fn new(plan: Plan) -> Self {
-        let options = plan.path.options();
+    /// Of no call.
+    pub(super) fn empty(method: &'static Method) -> Self {
         Self {
-            codec: options.codec,
-            decode: (options.limits.decode_depth, options.limits.decode_memory),
-            stage: Stage::Unsent,
-            plan: Some(plan),
+            path: None,
+            codec: CodecId::BINCODE,
+            decode: (0, 0),
+            plan: Plan::empty(method),
+            stage: Stage::Over,
+        }
+    }
+
+    /// The next call of a course that is over, of which `write` writes the rest.
+    #[inline]
+    pub(super) fn begin(
+        &mut self,
+        path: &Arc<Path>,
+        method: &'static Method,
+        write: impl FnOnce(&mut Plan),
+    ) {
+        if !self.goes_by(|last| Arc::ptr_eq(last, path)) {
+            let limits = &path.options().limits;
+            self.codec = path.options().codec;
+            self.decode = (limits.decode_depth, limits.decode_memory);
+            self.path = Some(Arc::clone(path));
+        }
+        self.plan.method = method;
+        write(&mut self.plan);
+        self.stage = Stage::Unsent;
+    }
+
+    /// Whether it goes there, or went there last.
+    #[inline]
+    pub(super) fn goes_by(&self, it: impl FnOnce(&Arc<Path>) -> bool) -> bool {
+        self.path.as_ref().is_some_and(it)
+    }
+
+    /// The call is over, or is cancelled by this.
+    #[inline]
+    pub(super) fn end(&mut self) {
+        if let (Stage::First(token), Some(path)) = (&self.stage, &self.path) {
+            // It has nothing else to say so.
+            if let Some(link) = path.first_ever() {
+                link.forget(*token);
+            }
+        }
+        self.stage = Stage::Over;
+        self.plan.clear();
+        if !self.goes_by(|path| path.is_lasting()) {
+            self.path = None;
         }
     }
 
@@ -113,48 +158,42 @@ impl Course {
     /// Makes the first attempt, if there is a connection.
     #[inline]
     fn send(&mut self, cx: &mut Context<'_>) {
-        let Some(plan) = &self.plan else {
+        let Some(path) = &self.path else {
             self.stage = Stage::Over;
             return;
         };
-        let Ok(payload) = &plan.payload else {
+        let plan = &mut self.plan;
+        if plan.unencodable.is_some() {
             return self.go_on(None);
-        };
-        if let Some(first) = plan.path.first() {
-            let mut time = plan.time;
-            let write = |call: &mut proto::Call, now, token| {
-                plan.write(payload, time.begin(now), token, call);
-            };
-            return match first.leave(plan.time.allowed(), cx, write) {
-                Ok(token) => self.sent(Stage::First(token), time),
+        }
+        if let Some(first) = path.first() {
+            let allowed = plan.time.allowed();
+            let write = |call: &mut proto::Call, now, token| plan.write(path, now, token, call);
+            match first.leave(allowed, cx, write) {
+                Ok(token) => self.stage = Stage::First(token),
                 Err(error) => {
-                    let failure = plan.failed(first, error);
+                    let failure = plan.failed(path, first, error);
                     self.go_on(Some(failure));
                 }
             };
+            return;
         }
-        match plan.path.ready() {
-            Some(link) => match plan.send(payload, link, Some(cx)) {
-                Ok((outgoing, time)) => self.sent(Stage::Sent(outgoing), time),
+        match path.ready() {
+            Some(link) => match plan.send(path, link, Some(cx)) {
+                Ok(outgoing) => self.stage = Stage::Sent(outgoing),
                 Err(failure) => self.go_on(Some(failure)),
             },
             None => self.go_on(None),
         }
     }
 
-    #[inline]
-    fn sent(&mut self, stage: Stage, time: Time) {
-        self.stage = stage;
-        if let Some(plan) = &mut self.plan {
-            plan.time = time;
-        }
-    }
-
     /// Goes on after the first attempt failed so, or because it must wait.
     #[cold]
     fn go_on(&mut self, first: Option<Failure>) {
-        self.stage = match self.plan.take() {
-            Some(plan) => Stage::Longer(Box::pin(plan.run(first))),
+        let empty = Plan::empty(self.plan.method);
+        let plan = mem::replace(&mut self.plan, empty);
+        self.stage = match &self.path {
+            Some(path) => Stage::Longer(Box::pin(plan.run(Arc::clone(path), first))),
             None => Stage::Over,
         };
     }
@@ -173,8 +212,7 @@ impl Future for Course {
             }
         }
         let reply = match &mut this.stage {
-            Stage::First(token) => match this.plan.as_ref().and_then(|plan| plan.path.first_ever())
-            {
+            Stage::First(token) => match this.path.as_ref().and_then(|path| path.first_ever()) {
                 Some(link) => Some(ready!(link.poll_reply(*token, cx))),
                 None => None,
             },
@@ -184,18 +222,18 @@ impl Future for Course {
         match reply {
             Some(Reply::Failure(error)) => {
                 let stage = mem::replace(&mut this.stage, Stage::Over);
-                let failure = this.plan.as_ref().and_then(|plan| {
+                let failure = this.path.as_ref().and_then(|path| {
                     let link = match &stage {
                         Stage::Sent(outgoing) => outgoing.link(),
-                        _ => plan.path.first_ever()?,
+                        _ => path.first_ever()?,
                     };
-                    Some(plan.failed(link, error))
+                    Some(this.plan.failed(path, link, error))
                 });
                 this.go_on(failure);
             }
             Some(reply) => {
-                if let Some(plan) = &this.plan {
-                    plan.path.retries().deposit();
+                if let Some(path) = &this.path {
+                    path.retries().deposit();
                 }
                 this.stage = Stage::Over;
                 return Poll::Ready(reply);
@@ -212,29 +250,37 @@ impl Future for Course {
     }
 }
 
-/// Dropping a call cancels it. One that goes over the first connection has nothing else to say so.
-impl Drop for Course {
-    #[inline]
-    fn drop(&mut self) {
-        if let (Stage::First(token), Some(plan)) = (&self.stage, &self.plan) {
-            if let Some(link) = plan.path.first_ever() {
-                link.forget(*token);
-            }
-        }
-    }
-}
-
 /// Why an attempt failed, and whether another place can be tried at once.
 type Failure = (Error, bool);
 
 impl Plan {
+    /// Of no call.
+    fn empty(method: &'static Method) -> Self {
+        Self {
+            method,
+            time: Time::Allowed(Duration::ZERO, None),
+            metadata: Metadata::new(),
+            payload: Payload::default(),
+            unencodable: None,
+        }
+    }
+
+    /// Keeps nothing of the call.
+    #[inline]
+    fn clear(&mut self) {
+        self.payload.clear();
+        if !self.metadata.is_empty() {
+            self.metadata = Metadata::new();
+        }
+        self.unencodable = None;
+    }
+
     /// Makes attempts until one succeeds or no other is worth it, from the `first` on if that has
     /// failed already.
-    async fn run(mut self, mut first: Option<Failure>) -> Reply {
-        let payload = match mem::replace(&mut self.payload, Ok(Payload::default())) {
-            Ok(payload) => payload,
-            Err(error) => return Reply::Failure(self.place(error, 1)),
-        };
+    async fn run(mut self, path: Arc<Path>, mut first: Option<Failure>) -> Reply {
+        if let Some(error) = self.unencodable.take() {
+            return Reply::Failure(self.place(&path, error, 1));
+        }
         let deadline = self.time.begin(now());
         let mut attempt = 1;
         // What is known of the attempts before the last one.
@@ -242,25 +288,25 @@ impl Plan {
         loop {
             let outcome = match first.take() {
                 Some(failure) => Err(failure),
-                None => self.attempt(&payload, deadline).await,
+                None => self.attempt(&path, deadline).await,
             };
             let (error, elsewhere) = match outcome {
                 Ok(reply) => {
                     if attempt == 1 {
-                        self.path.retries().deposit();
+                        path.retries().deposit();
                     }
                     return reply;
                 }
                 Err(failure) => failure,
             };
-            let error = self.place(error, attempt);
+            let error = self.place(&path, error, attempt);
             if error.executed() != Executed::No {
                 executed = error.executed();
             }
             let failed = |error: Error| Reply::Failure(error.with_executed(executed));
             if attempt >= retry::ATTEMPTS_MAX
                 || !retry::is_worthwhile(&error, self.method.idempotent)
-                || !(retry::is_free(&error) || self.path.retries().withdraw(now()))
+                || !(retry::is_free(&error) || path.retries().withdraw(now()))
             {
                 return failed(error);
             }
@@ -276,69 +322,55 @@ impl Plan {
     }
 
     /// One attempt.
-    async fn attempt(&self, payload: &Payload, deadline: Instant) -> Result<Reply, Failure> {
-        let link = match self.path.ready() {
+    async fn attempt(&mut self, path: &Path, deadline: Instant) -> Result<Reply, Failure> {
+        let link = match path.ready() {
             Some(link) => link,
-            None => self
-                .acquire(deadline)
+            None => acquire(path, deadline)
                 .await
                 .map_err(|error| (error, false))?,
         };
-        let (mut outgoing, _) = self.send(payload, link, None)?;
+        let mut outgoing = self.send(path, link, None)?;
         match (&mut outgoing).await {
-            Reply::Failure(error) => Err(self.failed(outgoing.link(), error)),
+            Reply::Failure(error) => Err(self.failed(path, outgoing.link(), error)),
             reply => Ok(reply),
         }
     }
 
     #[inline]
     fn send(
-        &self,
-        payload: &Payload,
+        &mut self,
+        path: &Path,
         link: Link,
         cx: Option<&mut Context<'_>>,
-    ) -> Result<(Outgoing, Time), Failure> {
-        let mut time = self.time;
-        let sent = link.call_in(time.allowed(), cx, |call, now, token| {
-            self.write(payload, time.begin(now), token, call);
+    ) -> Result<Outgoing, Failure> {
+        let sent = link.call_in(self.time.allowed(), cx, |call, now, token| {
+            self.write(path, now, token, call);
         });
         match sent {
-            Ok(outgoing) => Ok((outgoing, time)),
-            Err((link, error)) => Err(self.failed(&link, error)),
+            Ok(outgoing) => Ok(outgoing),
+            Err((link, error)) => Err(self.failed(path, &link, error)),
         }
     }
 
-    /// Writes what is to be sent into a call of nothing.
+    /// Writes what is to be sent now into a call of nothing.
     #[inline]
-    fn write(&self, payload: &Payload, deadline: Instant, token: usize, call: &mut proto::Call) {
-        let beyond = self.path.options().beyond;
+    fn write(&mut self, path: &Path, now: Instant, token: usize, call: &mut proto::Call) {
+        let beyond = path.options().beyond;
         call.method = self.method.id.0;
         call.fingerprint = beyond.unwrap_or_else(|| self.method.fingerprint());
-        call.deadline = deadline;
+        call.deadline = self.time.begin(now);
         call.token = token;
-        call.payload.share(payload);
+        call.payload.share(&self.payload);
         if !self.metadata.is_empty() {
             call.metadata = self.metadata.clone();
         }
     }
 
     /// What is to be said of a failure on `link`.
-    fn failed(&self, link: &Link, error: Error) -> Failure {
+    fn failed(&self, path: &Path, link: &Link, error: Error) -> Failure {
         let error = self.explain(error).with_address(link.peer().address());
-        let elsewhere = self.path.target().failed(link, &error);
+        let elsewhere = path.target().failed(link, &error);
         (error, elsewhere)
-    }
-
-    async fn acquire(&self, deadline: Instant) -> Result<Link, Error> {
-        let acquired = self.path.target().acquire();
-        match tokio::time::timeout_at(deadline.into(), acquired).await {
-            // Whatever ran on the way to a connection, this call did not.
-            Ok(result) => result.map_err(|error| error.with_executed(Executed::No)),
-            Err(_) => Err(Error::new(
-                Code::DeadlineExceeded,
-                "the time allowed to the call was over before there was a connection",
-            )),
-        }
     }
 
     /// Says in words what differs between the two sides, where the server sent its shapes.
@@ -360,7 +392,7 @@ impl Plan {
         first_difference(self.method.shape(), &theirs, self.method.arguments)
     }
 
-    fn place(&self, error: Error, attempt: u32) -> Error {
+    fn place(&self, path: &Path, error: Error, attempt: u32) -> Error {
         let error = if error.executed() == Executed::No && error.code() == Code::DeadlineExceeded {
             error.with_hint("allow more time with `with_deadline`, or look at what the server does")
         } else {
@@ -368,7 +400,28 @@ impl Plan {
         };
         error
             .with_method(self.method.service, self.method.name)
-            .with_address(self.path.target().address())
+            .with_address(path.target().address())
             .with_attempt(attempt)
+    }
+}
+
+async fn acquire(path: &Path, deadline: Instant) -> Result<Link, Error> {
+    let acquired = path.target().acquire();
+    match tokio::time::timeout_at(deadline.into(), acquired).await {
+        // Whatever ran on the way to a connection, this call did not.
+        Ok(result) => result.map_err(|error| error.with_executed(Executed::No)),
+        Err(_) => Err(Error::new(
+            Code::DeadlineExceeded,
+            "the time allowed to the call was over before there was a connection",
+        )),
+    }
+}
+
+#[cfg(test)]
+impl Course {
+    /// Nothing is left of a call.
+    pub(super) fn is_over(&self) -> bool {
+        let plan = &self.plan;
+        plan.payload.is_empty() && plan.metadata.is_empty() && matches!(self.stage, Stage::Over)
     }
 }

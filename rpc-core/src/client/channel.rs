@@ -7,17 +7,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::attempt::{Plan, Time};
+use super::attempt::Time;
 use super::pending::Pending;
 use super::retry::Budget as RetryBudget;
 use crate::codec::CodecId;
 use crate::context::Context;
-use crate::driver::{Handler, Link, now};
+use crate::driver::{Handler, Link, has_threads, now};
 use crate::error::{Code, Error};
 use crate::limits::Limits;
 use crate::service::{BoxFuture, Method};
 use crate::transport::ConnectOptions;
-use crate::wire::Payload;
 
 /// A cloneable handle to the place where a client's calls go.
 ///
@@ -30,7 +29,12 @@ pub struct Channel {
     path: Arc<Path>,
     /// Overrides [`Limits::deadline`].
     deadline: Option<Duration>,
+    hold: Arc<Hold>,
 }
+
+/// Held by the clones of a channel, but not by its calls: with the last of them its target is
+/// [abandoned](Target::abandon). Calls that are under way go on.
+struct Hold(Arc<Inner<dyn Target>>);
 
 /// What every call holds that was made through the same clone of a channel. Each clone has its own, so
 /// that tasks which call from several threads at once do not all count in one place.
@@ -45,6 +49,9 @@ pub(super) struct Path {
 struct Inner<T: ?Sized> {
     options: Arc<Options>,
     retries: RetryBudget,
+    /// The target is [abandoned](Target::abandon) with the last clone, so calls need not be counted, and
+    /// what they leave behind may hold on to this: nothing is left of it then but memory.
+    is_lasting: bool,
     target: T,
 }
 
@@ -67,6 +74,16 @@ pub(crate) trait Target: Send + Sync + 'static {
     fn is_single(&self) -> bool {
         false
     }
+
+    /// Whether it can be [abandoned](Self::abandon), so that its connections need nobody who counts
+    /// the calls.
+    fn is_lasting(&self) -> bool {
+        false
+    }
+
+    /// The last channel that led here is gone: connections end as soon as their calls have, and those
+    /// that are made for what was left unsent end with it.
+    fn abandon(&self) {}
 }
 
 /// How a channel makes connections and calls.
@@ -99,17 +116,23 @@ impl Default for Options {
 
 impl Channel {
     pub(crate) fn new(target: impl Target, options: Arc<Options>) -> Self {
+        let inner: Arc<Inner<dyn Target>> = Arc::new(Inner {
+            // What a user offers is dropped when he expects it to be. And between threads the count of
+            // another one's calls would be in the way more often than one's own.
+            is_lasting: target.is_lasting() && options.handler.is_none() && !has_threads(),
+            options,
+            retries: RetryBudget::new(now()),
+            target,
+        });
+        let hold = Arc::new(Hold(Arc::clone(&inner)));
         let path = Path {
             first: OnceLock::new(),
-            inner: Arc::new(Inner {
-                options,
-                retries: RetryBudget::new(now()),
-                target,
-            }),
+            inner,
         };
         Self {
             path: Arc::new(path),
             deadline: None,
+            hold,
         }
     }
 
@@ -148,6 +171,7 @@ impl Channel {
         Self {
             path: Arc::clone(&self.path),
             deadline: Some(deadline),
+            hold: Arc::clone(&self.hold),
         }
     }
 
@@ -177,19 +201,14 @@ impl Channel {
         tail: Option<Bytes>,
         encode: &mut dyn FnMut(&mut Vec<u8>) -> Result<(), Error>,
     ) -> Pending {
-        // First of all: to raise the count waits for all that was written before.
-        let path = Arc::clone(&self.path);
-        let allowed = self.allowed();
-        let (inherited, metadata) = Context::inherited();
-        Pending::new(Plan {
-            path,
-            method,
-            time: Time::Allowed(allowed, inherited),
-            metadata,
-            payload: match tail {
-                None => Payload::written(encode),
-                Some(_) => Payload::written(encode).map(|payload| payload.with_tail(tail)),
-            },
+        Pending::new(&self.path, method, |plan| {
+            let (inherited, metadata) = Context::inherited();
+            plan.time = Time::Allowed(self.allowed(), inherited);
+            plan.metadata = metadata;
+            plan.unencodable = plan.payload.write_in(encode).err();
+            if tail.is_some() {
+                plan.payload = plan.payload.take().with_tail(tail);
+            }
         })
     }
 
@@ -209,11 +228,27 @@ impl Clone for Channel {
         Self {
             path: Arc::new(path),
             deadline: self.deadline,
+            hold: Arc::clone(&self.hold),
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if self.0.is_lasting {
+            self.0.target.abandon();
+            Pending::let_go(|path| Arc::ptr_eq(&path.inner, &self.0));
         }
     }
 }
 
 impl Path {
+    /// Whether somebody may hold it who makes no call.
+    #[inline]
+    pub(super) fn is_lasting(&self) -> bool {
+        self.inner.is_lasting
+    }
+
     /// The first connection, if it is the only one and takes calls now.
     #[inline]
     pub(super) fn first(&self) -> Option<&Link> {

@@ -50,6 +50,8 @@ struct State {
     connected_before: bool,
     /// The last failure, and when the next dial may begin.
     backoff: Option<(Error, Instant)>,
+    /// No connection is kept any more.
+    abandoned: bool,
 }
 
 impl Dialer {
@@ -280,7 +282,9 @@ impl Attempt {
         let mut state = self.dialer.inner.lock();
         match &result {
             Ok(link) => {
-                state.link = Some((link.clone(), now()));
+                if !state.abandoned {
+                    state.link = Some((link.clone(), now()));
+                }
                 state.backoff = None;
                 state.connected_before = true;
             }
@@ -422,6 +426,21 @@ impl Target for Dialer {
 
     fn is_single(&self) -> bool {
         true
+    }
+
+    fn is_lasting(&self) -> bool {
+        self.inner.connector.is_lasting()
+    }
+
+    fn abandon(&self) {
+        let link = {
+            let mut state = self.inner.lock();
+            state.abandoned = true;
+            state.link.take()
+        };
+        if let Some((link, _)) = link {
+            link.close_when_idle();
+        }
     }
 
     fn failed(&self, _: &Link, _: &Error) -> bool {

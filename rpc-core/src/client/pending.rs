@@ -1,11 +1,13 @@
 //! A call that was made and has no reply yet.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::attempt::{Course, Plan};
+use super::channel::Path;
 use crate::codec::{Budget, CodecId};
 use crate::error::{Code, Error};
 use crate::service::Method;
@@ -23,11 +25,11 @@ pub(crate) struct Pending {
     method: &'static Method,
 }
 
-type Place = Box<Option<Course>>;
+type Place = Box<Course>;
 
 thread_local! {
     /// Places of calls that are over.
-    static SPARE: Cell<Vec<Place>> = const { Cell::new(Vec::new()) };
+    static SPARE: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Pending {
@@ -35,15 +37,27 @@ impl Pending {
     /// such tasks of a thread together.
     const SPARE_MAX: usize = 64;
 
+    /// A call that goes there, of which `write` writes the rest.
     #[inline]
-    pub(super) fn new(plan: Plan) -> Self {
-        let method = plan.method;
-        let mut place = spare().unwrap_or_default();
-        *place = Some(Course::new(plan));
+    pub(super) fn new(
+        path: &Arc<Path>,
+        method: &'static Method,
+        write: impl FnOnce(&mut Plan),
+    ) -> Self {
+        let mut place = spare().unwrap_or_else(|| Box::new(Course::empty(method)));
+        place.begin(path, method, write);
         Self {
             place: Some(place),
             method,
         }
+    }
+
+    /// Places of this thread no longer hold on to the paths that are meant.
+    #[cold]
+    pub(super) fn let_go(is_meant: impl Fn(&Path) -> bool) {
+        let mut places = SPARE.try_with(RefCell::take).unwrap_or_default();
+        places.retain(|place| !place.goes_by(|path| is_meant(path)));
+        places.into_iter().for_each(keep);
     }
 
     pub(super) fn method(&self) -> &'static Method {
@@ -54,8 +68,8 @@ impl Pending {
     #[inline]
     pub(super) fn codec(&self, length: usize) -> (CodecId, Budget) {
         match self.place.as_deref() {
-            Some(Some(course)) => course.codec(length),
-            _ => (CodecId::BINCODE, Budget::of_message(length, 0, 0)),
+            Some(course) => course.codec(length),
+            None => (CodecId::BINCODE, Budget::of_message(length, 0, 0)),
         }
     }
 }
@@ -66,8 +80,8 @@ impl Future for Pending {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
         match self.place.as_deref_mut() {
-            Some(Some(course)) => Pin::new(course).poll(cx),
-            _ => Poll::Ready(Reply::Failure(Error::new(
+            Some(course) => Pin::new(course).poll(cx),
+            None => Poll::Ready(Reply::Failure(Error::new(
                 Code::Internal,
                 "the call is over",
             ))),
@@ -80,7 +94,7 @@ impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(mut place) = self.place.take() {
             // What a user's type does when it is dropped may be a call.
-            *place = None;
+            place.end();
             keep(place);
         }
     }
@@ -89,25 +103,23 @@ impl Drop for Pending {
 /// A place that is free. There is none while a thread ends.
 #[inline]
 fn spare() -> Option<Place> {
-    let take = |spare: &Cell<Vec<Place>>| {
-        let mut places = spare.take();
-        let place = places.pop();
-        spare.set(places);
-        place
-    };
-    SPARE.try_with(take).ok().flatten()
+    SPARE
+        .try_with(|spare| spare.borrow_mut().pop())
+        .ok()
+        .flatten()
 }
 
 #[inline]
 fn keep(place: Place) {
-    let put = |spare: &Cell<Vec<Place>>| {
-        let mut places = spare.take();
+    let put = |spare: &RefCell<Vec<Place>>| {
+        let mut places = spare.borrow_mut();
         if places.len() < Pending::SPARE_MAX {
             places.push(place);
+            return None;
         }
-        spare.set(places);
+        Some(place)
     };
-    // A thread that ends keeps nothing.
+    // A thread that ends keeps nothing. One place too many is dropped when the others can be had again.
     let _ = SPARE.try_with(put);
 }
 
@@ -126,11 +138,8 @@ mod tests {
         async fn keep(&self, what: Vec<u8>);
     }
 
-    fn places() -> Vec<*const Option<Course>> {
-        let places = SPARE.take();
-        let found = places.iter().map(|place| ptr::from_ref(&**place)).collect();
-        SPARE.set(places);
-        found
+    fn places() -> Vec<*const Course> {
+        SPARE.with_borrow(|places| places.iter().map(|place| ptr::from_ref(&**place)).collect())
     }
 
     #[tokio::test]
@@ -144,7 +153,42 @@ mod tests {
         assert!(places().is_empty(), "it is in use");
         drop(call);
         assert_eq!(places(), kept);
-        assert!(SPARE.take().iter().all(|place| place.is_none()));
+        assert!(SPARE.take().iter().all(|place| place.is_over()));
+    }
+
+    /// Places that hold on to the path of their last call.
+    fn held() -> usize {
+        SPARE.with_borrow(|places| {
+            places
+                .iter()
+                .filter(|place| place.goes_by(|_| true))
+                .count()
+        })
+    }
+
+    #[tokio::test]
+    async fn a_place_keeps_the_path_until_the_last_clone_of_the_client_is_gone() {
+        let work = WorkClient::connect_lazy("memory:pending-path").unwrap();
+        let clone = work.clone();
+        drop([work.add(1, 2), clone.add(1, 2)]);
+        assert_eq!(held(), 2);
+        drop(work);
+        assert_eq!(held(), 2);
+        drop(clone);
+        assert_eq!(held(), 0);
+    }
+
+    /// As where there are several threads, between which the places of a task would wander, and where the
+    /// server lives no longer than its connection.
+    #[test]
+    fn calls_are_counted_where_that_is_better() {
+        let call = |address: &str| drop(WorkClient::connect_lazy(address).unwrap().add(1, 2));
+        let threads = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        threads.block_on(async { call("memory:pending-threads") });
+        assert_eq!((places().len(), held()), (1, 0));
+        #[cfg(all(unix, feature = "pipes"))]
+        call("exec:cat");
+        assert_eq!((places().len(), held()), (1, 0));
     }
 
     #[tokio::test]

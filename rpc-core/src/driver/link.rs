@@ -252,6 +252,11 @@ impl Link {
         self.shared().post(Post::Close(Fault::Closed));
     }
 
+    /// Ends the connection as soon as no call of ours is under way: nobody is going to make one.
+    pub(crate) fn close_when_idle(&self) {
+        self.shared().close_when_idle();
+    }
+
     /// Ends the connection unless its handshake is over, as it may be before this is read.
     pub(crate) fn evict(&self) {
         self.shared().post(Post::Evict);

@@ -30,6 +30,8 @@ pub(super) struct Shared {
     pub(super) codec: AtomicU8,
     /// Callers come from the threads of a runtime that has several.
     has_threads: bool,
+    /// The task wants to know when no call of ours is under way.
+    closes_when_idle: AtomicBool,
     sleeper: Sleeper,
     /// [`Limits::queued_calls`](crate::Limits::queued_calls) and one batch: more cannot be waiting on
     /// one desk.
@@ -97,6 +99,7 @@ impl Shared {
             draining: AtomicBool::new(false),
             codec: AtomicU8::new(0),
             has_threads,
+            closes_when_idle: AtomicBool::new(false),
             sleeper: Sleeper::default(),
             posts_max: queued_calls.saturating_add(BATCH),
             id,
@@ -160,6 +163,13 @@ impl Shared {
         }
     }
 
+    /// The task ends the connection as soon as no call of ours is under way.
+    pub(super) fn close_when_idle(&self) {
+        // Before the desks are looked at by the task: who leaves one after that knows it.
+        self.closes_when_idle.store(true, Ordering::Relaxed);
+        self.post(Post::CloseWhenIdle);
+    }
+
     /// The reply of the call, once; until then `cx` is woken when it is there.
     pub(super) fn poll_reply(&self, token: usize, cx: &mut Context<'_>) -> Poll<Reply> {
         let (mut desk, place) = self.place(token);
@@ -176,7 +186,7 @@ impl Shared {
             }
             State::Done => {
                 let reply = Poll::Ready(slot.reply.take());
-                desk.slots.free(place);
+                self.free(desk, place);
                 reply
             }
             State::Free(_) | State::Dropped => Poll::Ready(unknown()),
@@ -201,11 +211,20 @@ impl Shared {
             }
             State::Done => {
                 let reply = slot.reply.take();
-                desk.slots.free(place);
-                drop(desk);
+                self.free(desk, place);
                 drop(reply);
             }
             State::Free(_) | State::Dropped => {}
+        }
+    }
+
+    /// Takes a call off its desk.
+    #[inline]
+    fn free(&self, mut desk: MutexGuard<'_, Desk>, place: usize) {
+        desk.slots.free(place);
+        if desk.slots.used() == 0 && self.closes_when_idle.load(Ordering::Relaxed) {
+            drop(desk);
+            self.sleeper.wake();
         }
     }
 

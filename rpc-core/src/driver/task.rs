@@ -72,6 +72,8 @@ pub(crate) struct Driver {
     peer_gone: bool,
     /// Callers were told that the connection takes no new calls.
     is_draining: bool,
+    /// Nobody makes calls any more, and the last ones are under way.
+    closes_when_idle: bool,
     alarm: Alarm,
     phase: Phase,
 }
@@ -132,6 +134,7 @@ impl Driver {
             broken: None,
             peer_gone: false,
             is_draining: false,
+            closes_when_idle: false,
             alarm: Alarm::new(now),
             phase: Phase::Open,
         }
@@ -255,9 +258,15 @@ impl Driver {
                 return Poll::Ready(());
             }
             if !more && self.phase == before {
-                if let Some(busy) = self.shared.sleep(cx) {
-                    self.tidy(busy);
-                    return Poll::Pending;
+                match self.shared.sleep(cx) {
+                    Some(false) if mem::take(&mut self.closes_when_idle) => {
+                        self.proto.close(Fault::Closed);
+                    }
+                    Some(busy) => {
+                        self.tidy(busy);
+                        return Poll::Pending;
+                    }
+                    None => {}
                 }
             }
         }

@@ -97,6 +97,10 @@ impl Connector for ExecConnector {
         let refused = self.history.refuse(policy, &self.program)?;
         Some(refused.with_address(Arc::clone(&self.address)))
     }
+
+    fn is_lasting(&self) -> bool {
+        false
+    }
 }
 
 /// Whom the kernel says the child to be: a program may belong to another user than starts it.

@@ -56,6 +56,10 @@ impl Connector for ExpectingConnector {
     fn spent(&self) -> Option<Error> {
         self.inner.spent()
     }
+
+    fn is_lasting(&self) -> bool {
+        self.inner.is_lasting()
+    }
 }
 
 /// The peer is who it is, and not whom the calls are for.

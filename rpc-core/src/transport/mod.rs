@@ -195,6 +195,14 @@ pub trait Connector: Send + Sync + 'static {
     fn spent(&self) -> Option<Error> {
         None
     }
+
+    /// Whether a call that was made and not sent yet may go over a later connection as well, when the
+    /// last clone of its client is dropped in between. By default it may, as where a connection is
+    /// lost; not where the other end lives no longer than its connection. Where it may, this may be
+    /// dropped some calls later than the client.
+    fn is_lasting(&self) -> bool {
+        true
+    }
 }
 
 /// A connector to the child that `command` starts, as `exec:` has it.

@@ -143,6 +143,10 @@ impl Connector for PipeConnector {
     fn address(&self) -> &str {
         ADDRESS
     }
+
+    fn is_lasting(&self) -> bool {
+        false
+    }
 }
 
 /// Hands out the one connection, and is of no use when that has ended.

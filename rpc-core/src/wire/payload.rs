@@ -141,26 +141,32 @@ impl Payload {
         }
     }
 
-    /// What `write` appends to the empty buffer that it is given. Compiled once, and not for each type
-    /// that is encoded.
+    /// What `write` appends to the empty buffer that it is given.
     #[inline]
     pub(crate) fn written(
         write: &mut dyn FnMut(&mut Vec<u8>) -> Result<(), Error>,
     ) -> Result<Self, Error> {
+        let mut payload = Self::default();
+        payload.write_in(write)?;
+        Ok(payload)
+    }
+
+    /// Becomes what `write` appends to the empty buffer that it is given, or after an error anything. It
+    /// is compiled once, and not for each type that is encoded.
+    #[inline]
+    pub(crate) fn write_in(
+        &mut self,
+        write: &mut dyn FnMut(&mut Vec<u8>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         // A value that makes a call while it is encoded finds an empty one.
         let mut buffer = SCRATCH.take();
         let written = write(&mut buffer);
-        if let (Ok(()), length @ ..=HERE) = (&written, buffer.len()) {
-            let here = padded(&buffer);
-            give_back(buffer);
-            return Ok(Self {
-                here,
-                place: Place::Own(Own::Here(length)),
-            });
+        match buffer.len() {
+            ..=HERE => self.copy_in(&buffer),
+            _ => *self = Self::taken_from(&mut buffer),
         }
-        let payload = Self::taken_from(&mut buffer);
         give_back(buffer);
-        written.map(|()| payload)
+        written
     }
 
     /// What is too much to be held in place, and perhaps the buffer with it.

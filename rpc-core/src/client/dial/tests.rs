@@ -87,6 +87,26 @@ async fn a_dial_that_need_not_wait_is_over_at_once() {
     assert!(dialer.owns(&link));
 }
 
+#[tokio::test]
+async fn one_that_is_abandoned_keeps_no_connection() {
+    let let_once = || {
+        dialer(Let {
+            permits: Arc::new(Semaphore::new(1)),
+            dials: Arc::default(),
+        })
+    };
+    let dialer = let_once();
+    let link = dialer.acquire().await.unwrap();
+    dialer.abandon();
+    link.closed().cancelled().await;
+    assert!(link.is_closed_here());
+    // Who makes a call that was left unsent gets one all the same, which ends with that.
+    let dialer = let_once();
+    dialer.abandon();
+    let link = dialer.acquire().await.unwrap();
+    assert!(!dialer.owns(&link) && link.fault().is_none());
+}
+
 /// Connects to somebody who has gone.
 struct Gone;
 
