@@ -118,7 +118,7 @@ impl DatagramDriver {
             has_ended: false,
             is_draining: false,
             closes_when_idle: false,
-            alarm: Alarm::new(now()),
+            alarm: Alarm::new(now(), false),
         }
     }
 

@@ -60,9 +60,9 @@ impl Link {
             let driver = DatagramDriver::client(shared, datagrams, limits, opening, handler);
             return (link, Drive::new(driver));
         }
-        let now = now();
+        let (now, events) = (now(), conduit.has_events);
         let proto = Connection::client(now, Arc::clone(&limits), opening);
-        let driver = Driver::new(now, shared, proto, conduit.io, handler, limits);
+        let driver = Driver::new(now, shared, proto, conduit.io, handler, limits, events);
         (link, Drive::new(driver))
     }
 
@@ -103,9 +103,17 @@ impl Link {
             let driver = DatagramDriver::server(shared, datagrams, limits, &opening, handler);
             return (link, Drive::new(driver));
         }
-        let now = now();
+        let (now, events) = (now(), conduit.has_events);
         let proto = Connection::server(now, Arc::clone(&limits), opening);
-        let driver = Driver::new(now, shared, proto, conduit.io, Some(handler), limits);
+        let driver = Driver::new(
+            now,
+            shared,
+            proto,
+            conduit.io,
+            Some(handler),
+            limits,
+            events,
+        );
         (link, Drive::new(driver))
     }
 

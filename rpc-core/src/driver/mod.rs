@@ -21,6 +21,7 @@ mod pile;
 mod scratch;
 mod shared;
 mod task;
+mod timer;
 
 #[cfg(feature = "udp")]
 pub(crate) use datagrams::gate;

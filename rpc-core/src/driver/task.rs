@@ -110,6 +110,7 @@ impl Driver {
         io: Box<dyn Io>,
         handler: Option<Arc<dyn Handler>>,
         limits: Arc<Limits>,
+        has_events: bool,
     ) -> Self {
         let charge = handler.as_ref().map(|handler| handler.gauge().charge(0));
         Self {
@@ -135,7 +136,7 @@ impl Driver {
             peer_gone: false,
             is_draining: false,
             closes_when_idle: false,
-            alarm: Alarm::new(now),
+            alarm: Alarm::new(now, has_events),
             phase: Phase::Open,
         }
     }

@@ -122,6 +122,8 @@ pub struct Conduit {
     pub(crate) datagrams: Option<Box<dyn Datagrams>>,
     /// Why the peer may not connect, if it may not.
     pub(crate) refusal: Option<&'static str>,
+    /// It goes by events that the runtime has from the system, so that there are such.
+    pub(crate) has_events: bool,
 }
 
 impl Conduit {
@@ -133,6 +135,15 @@ impl Conduit {
             #[cfg(feature = "udp")]
             datagrams: None,
             refusal: None,
+            has_events: false,
+        }
+    }
+
+    /// A connection to `peer` over a socket of the runtime's.
+    pub(crate) fn of_socket(io: impl Io, peer: Peer) -> Self {
+        Self {
+            has_events: true,
+            ..Self::new(io, peer)
         }
     }
 
@@ -144,6 +155,7 @@ impl Conduit {
             peer,
             datagrams: Some(Box::new(datagrams)),
             refusal: None,
+            has_events: false,
         }
     }
 

@@ -153,7 +153,7 @@ pub(super) fn take_over(stream: std::net::TcpStream) -> io::Result<Conduit> {
 
 fn conduit(stream: Stream, at: SocketAddr, is_local: bool) -> Conduit {
     let peer = Peer::socket("tcp", at).with_local(is_local);
-    Conduit::new(stream, peer)
+    Conduit::of_socket(stream, peer)
 }
 
 /// Whether `at`, to which a socket of the address `own` leads, is this machine.

@@ -82,7 +82,10 @@ impl TlsConnector {
         let peer = Peer::socket("tls", at)
             .with_identity(identity)
             .with_local(is_local);
-        Ok(Conduit::new(Secured::open(stream.into(), terms), peer))
+        Ok(Conduit::of_socket(
+            Secured::open(stream.into(), terms),
+            peer,
+        ))
     }
 }
 
@@ -138,7 +141,7 @@ impl Listener for TlsListener {
             own: Some(own),
         };
         let shaking = TlsAcceptor::from(config).accept(stream);
-        Ok(Conduit::new(
+        Ok(Conduit::of_socket(
             Secured::shaking(shaking, terms, proof, at),
             peer,
         ))

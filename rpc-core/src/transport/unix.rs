@@ -192,7 +192,7 @@ pub(super) fn take_over(stream: std::os::unix::net::UnixStream) -> io::Result<Co
 
 fn conduit(stream: UnixStream, address: &Arc<str>) -> Conduit {
     let peer = peer(&stream, address);
-    Conduit::new(stream, peer)
+    Conduit::of_socket(stream, peer)
 }
 
 /// A connection that this side has just opened.
@@ -200,7 +200,7 @@ fn dialled(stream: UnixStream, address: &Arc<str>) -> Conduit {
     let peer = peer(&stream, address);
     #[cfg(target_os = "linux")]
     let stream = super::eager::Eager::new(stream);
-    Conduit::new(stream, peer)
+    Conduit::of_socket(stream, peer)
 }
 
 fn peer(stream: &UnixStream, address: &Arc<str>) -> Peer {

@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::discovery::MatchmakerClient;
@@ -167,6 +168,43 @@ struct Void;
 
 impl Nothing for Void {
     async fn nothing(&self) {}
+}
+
+#[cfg(all(target_os = "linux", feature = "unix"))]
+#[tokio::test]
+async fn a_deadline_holds_on_a_connection_that_was_busy() {
+    #[crate::service]
+    trait Work {
+        async fn quick(&self);
+        async fn never(&self);
+    }
+
+    struct Worker;
+
+    impl Work for Worker {
+        async fn quick(&self) {}
+
+        async fn never(&self) {
+            std::future::pending().await
+        }
+    }
+
+    let builder = Server::builder().service(WorkServer::new(Worker));
+    let server = builder.listen("tcp://127.0.0.1:0").start().await.unwrap();
+    let work = WorkClient::connect(&server.addresses()[0]).await.unwrap();
+    let allowed = Duration::from_millis(50);
+    let before = crate::driver::timer::count();
+    while crate::driver::timer::count() < before + 2 {
+        work.quick().await.unwrap();
+    }
+    for _ in 0..3 {
+        let begin = now();
+        let error = work.with_deadline(allowed).never().await.unwrap_err();
+        assert_eq!(error.code(), Code::DeadlineExceeded, "{error}");
+        let took = begin.elapsed();
+        assert!(took >= allowed && took < 20 * allowed, "{took:?}");
+        work.quick().await.unwrap();
+    }
 }
 
 /// A server that has too many in their handshake ends the oldest, which may just have agreed: then
