@@ -69,7 +69,11 @@ impl Driver {
                     true => Self::CALLS,
                     false => Self::FRAMES,
                 };
-                self.take_in(&mut unread, frames, now, cx, scratch) > 0 || read > 0
+                let taken = self.take_in(&mut unread, frames, now, cx, scratch);
+                if taken >= Self::CROWD {
+                    self.alarm.note_crowd(now, cx);
+                }
+                taken > 0 || read > 0
             }
         };
         if !unread.is_empty() {
