@@ -20,6 +20,7 @@ mod outgoing;
 mod pile;
 mod scratch;
 mod shared;
+mod sleeper;
 mod task;
 mod timer;
 

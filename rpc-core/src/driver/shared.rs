@@ -10,6 +10,7 @@ use super::desk::{Desk, Post, State, Token};
 use super::has_threads;
 use super::pile::Pile;
 use super::scratch::Scratch;
+use super::sleeper::Sleeper;
 use crate::cancellation::Cancellation;
 use crate::error::{Code, Error, Executed};
 use crate::proto::{Call, Fault};
@@ -56,13 +57,6 @@ const _: () = assert!(size_of::<Peer>() >= 64);
 #[derive(Default)]
 #[repr(align(128))]
 struct Apart<T>(T);
-
-/// The task, while it sleeps.
-#[derive(Default)]
-struct Sleeper {
-    is_asleep: AtomicBool,
-    waker: Mutex<Option<Waker>>,
-}
 
 /// Who waits for the handshake.
 #[derive(Default)]
@@ -437,35 +431,6 @@ impl Shared {
         let waiting = desk.posts.len();
         let error = Error::new(Code::Overloaded, format!("{waiting} calls wait already"));
         error.with_hint("make fewer calls at once, or raise `queued_calls`")
-    }
-}
-
-impl Sleeper {
-    #[inline]
-    fn is_asleep(&self) -> bool {
-        // What has to be known in order is known by the locks of the desks.
-        self.is_asleep.load(Ordering::Relaxed)
-    }
-
-    fn lie_down(&self, waker: &Waker) {
-        let before = lock(&self.waker).replace(waker.clone());
-        self.is_asleep.store(true, Ordering::Relaxed);
-        drop(before);
-    }
-
-    fn get_up(&self) {
-        self.is_asleep.store(false, Ordering::Relaxed);
-    }
-
-    /// Wakes the task, if it sleeps. Not under the lock of a desk, which is the first thing it will want.
-    #[inline]
-    fn wake(&self) {
-        if self.is_asleep() && self.is_asleep.swap(false, Ordering::Relaxed) {
-            let waker = lock(&self.waker).take();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        }
     }
 }
 
