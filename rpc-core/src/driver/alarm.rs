@@ -32,7 +32,7 @@ impl Alarm {
     /// A task that has so many crowded turns in [a while](Self::WHILE) is busy: it waits so often that its
     /// timer should be [the system's](Timer). For one call at a time that is no gain, and over Unix sockets
     /// 1 us is lost.
-    const BUSY: u32 = 1024;
+    pub(super) const BUSY: u32 = 1024;
     const WHILE: Duration = Duration::from_secs(1);
 
     /// One that has fired by `now`. The task may wait for events that the runtime has from the system.

@@ -9,5 +9,3 @@ mod system;
 pub(super) use none::Timer;
 #[cfg(all(target_os = "linux", feature = "unix"))]
 pub(super) use system::Timer;
-#[cfg(all(test, target_os = "linux", feature = "unix"))]
-pub(super) use system::count;

@@ -170,7 +170,6 @@ impl Nothing for Void {
     async fn nothing(&self) {}
 }
 
-#[cfg(all(target_os = "linux", feature = "unix"))]
 #[tokio::test]
 async fn a_deadline_holds_on_a_connection_that_was_busy() {
     #[crate::service]
@@ -193,19 +192,22 @@ async fn a_deadline_holds_on_a_connection_that_was_busy() {
     let server = builder.listen("tcp://127.0.0.1:0").start().await.unwrap();
     let work = WorkClient::connect(&server.addresses()[0]).await.unwrap();
     let allowed = Duration::from_millis(50);
-    let before = crate::driver::timer::count();
-    while crate::driver::timer::count() < before + 2 {
-        let calls: Vec<_> = (0..64).map(|_| tokio::spawn(work.quick())).collect();
+    // Twice as many crowded turns as make both sides busy, unless the machine is.
+    for _ in 0..2 * Alarm::BUSY {
+        let calls: Vec<_> = (0..Driver::CROWD)
+            .map(|_| tokio::spawn(work.quick()))
+            .collect();
         for call in calls {
             call.await.unwrap().unwrap();
         }
     }
     for _ in 0..3 {
         let begin = now();
-        let error = work.with_deadline(allowed).never().await.unwrap_err();
+        let late = work.with_deadline(allowed);
+        let ended = tokio::time::timeout(20 * allowed, late.never()).await;
+        let error = ended.expect("it ends in time").unwrap_err();
         assert_eq!(error.code(), Code::DeadlineExceeded, "{error}");
-        let took = begin.elapsed();
-        assert!(took >= allowed && took < 20 * allowed, "{took:?}");
+        assert!(begin.elapsed() >= allowed);
         work.quick().await.unwrap();
     }
 }

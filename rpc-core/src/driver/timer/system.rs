@@ -98,12 +98,6 @@ fn is_clock_held() -> bool {
     time < before || time > Instant::now()
 }
 
-/// How many there are.
-#[cfg(test)]
-pub(in crate::driver) fn count() -> usize {
-    TIMERS.load(Ordering::Relaxed)
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
