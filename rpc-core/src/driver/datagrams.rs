@@ -56,8 +56,6 @@ pub(crate) struct DatagramDriver {
     has_ended: bool,
     /// Callers were told that no new calls are taken.
     is_draining: bool,
-    /// Nobody makes calls any more, and the last ones are under way.
-    closes_when_idle: bool,
     alarm: Alarm,
 }
 
@@ -117,7 +115,6 @@ impl DatagramDriver {
             has_agreed: false,
             has_ended: false,
             is_draining: false,
-            closes_when_idle: false,
             alarm: Alarm::new(now(), false),
         }
     }
@@ -196,14 +193,14 @@ impl DatagramDriver {
             if self.has_ended && self.proto.is_over() {
                 return Poll::Ready(());
             }
-            if !more {
-                match self.shared.sleep(cx) {
-                    Some(false) if mem::take(&mut self.closes_when_idle) => {
-                        self.proto.close(now(), Fault::Closed);
-                    }
-                    Some(_) => return Poll::Pending,
-                    None => {}
+            if more {
+                continue;
+            }
+            if let Some(busy) = self.shared.sleep(cx) {
+                if busy || self.has_ended || !self.shared.closes_when_idle() {
+                    return Poll::Pending;
                 }
+                self.proto.close(now(), Fault::Closed);
             }
         }
         cx.waker().wake_by_ref();

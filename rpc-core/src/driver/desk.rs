@@ -42,8 +42,6 @@ pub(super) enum Post {
     Respond(CallId, Reply),
     GoAway(Code, String),
     Close(Fault),
-    /// Nobody makes calls any more: the connection ends as soon as none of ours is under way.
-    CloseWhenIdle,
     /// Ends the connection, but only if its handshake is not over.
     Evict,
 }

@@ -31,7 +31,7 @@ pub(super) struct Shared {
     pub(super) codec: AtomicU8,
     /// Callers come from the threads of a runtime that has several.
     has_threads: bool,
-    /// The task wants to know when no call of ours is under way.
+    /// Nobody makes calls any more: the task wants to know when none of ours is under way.
     closes_when_idle: AtomicBool,
     sleeper: Sleeper,
     /// [`Limits::queued_calls`](crate::Limits::queued_calls) and one batch: more cannot be waiting on
@@ -159,9 +159,11 @@ impl Shared {
 
     /// The task ends the connection as soon as no call of ours is under way.
     pub(super) fn close_when_idle(&self) {
-        // Before the desks are looked at by the task: who leaves one after that knows it.
+        // Under a lock of those that are taken between lying down and looking here.
+        let desk = lock(&self.first);
         self.closes_when_idle.store(true, Ordering::Relaxed);
-        self.post(Post::CloseWhenIdle);
+        drop(desk);
+        self.sleeper.wake();
     }
 
     /// The reply of the call, once; until then `cx` is woken when it is there.
@@ -216,7 +218,7 @@ impl Shared {
     #[inline]
     fn free(&self, mut desk: MutexGuard<'_, Desk>, place: usize) {
         desk.slots.free(place);
-        if desk.slots.used() == 0 && self.closes_when_idle.load(Ordering::Relaxed) {
+        if desk.slots.used() == 0 && self.closes_when_idle() {
             drop(desk);
             self.sleeper.wake();
         }
@@ -291,6 +293,11 @@ impl Shared {
             }
         }
         Some(busy)
+    }
+
+    /// Whether the connection is to end when it sleeps and no call of ours is under way.
+    pub(super) fn closes_when_idle(&self) -> bool {
+        self.closes_when_idle.load(Ordering::Relaxed)
     }
 
     /// Puts down the replies of calls by their tokens, and collects who waits for them, by the same.

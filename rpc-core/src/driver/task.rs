@@ -72,8 +72,6 @@ pub(crate) struct Driver {
     peer_gone: bool,
     /// Callers were told that the connection takes no new calls.
     is_draining: bool,
-    /// Nobody makes calls any more, and the last ones are under way.
-    closes_when_idle: bool,
     alarm: Alarm,
     phase: Phase,
 }
@@ -135,7 +133,6 @@ impl Driver {
             broken: None,
             peer_gone: false,
             is_draining: false,
-            closes_when_idle: false,
             alarm: Alarm::new(now, has_events),
             phase: Phase::Open,
         }
@@ -259,15 +256,12 @@ impl Driver {
                 return Poll::Ready(());
             }
             if !more && self.phase == before {
-                match self.shared.sleep(cx) {
-                    Some(false) if mem::take(&mut self.closes_when_idle) => {
-                        self.proto.close(Fault::Closed);
-                    }
-                    Some(busy) => {
+                if let Some(busy) = self.shared.sleep(cx) {
+                    if busy || self.phase != Phase::Open || !self.shared.closes_when_idle() {
                         self.tidy(busy);
                         return Poll::Pending;
                     }
-                    None => {}
+                    self.proto.close(Fault::Closed);
                 }
             }
         }

@@ -52,7 +52,6 @@ impl DatagramDriver {
                     self.running.remove(id);
                     self.proto.respond(now, *id, reply);
                 }
-                Post::CloseWhenIdle => self.closes_when_idle = true,
                 Post::GoAway(code, text) => self.proto.go_away(now, *code, text),
                 // Who comes by datagrams has shown a cookie, which is all of its handshake.
                 Post::Evict => {}

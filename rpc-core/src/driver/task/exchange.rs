@@ -54,7 +54,6 @@ impl Driver {
                     self.running.remove(id);
                     self.proto.respond(*id, mem::take(reply));
                 }
-                Post::CloseWhenIdle => self.closes_when_idle = true,
                 Post::GoAway(code, text) => self.proto.go_away(*code, text),
                 Post::Close(fault) => self.proto.close(fault.clone()),
                 Post::Evict if self.has_agreed() => {}
