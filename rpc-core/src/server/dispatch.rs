@@ -123,17 +123,14 @@ impl Dispatch {
         let is_apart = *has_threads && route.is_slow();
         if !is_apart {
             // Where nobody else could run it, it does not matter how long it takes.
-            let polled = match has_threads {
-                false => runner.poll(route.method, context, cx),
-                true => {
-                    let began = pace.begin(now);
-                    let polled = runner.poll(route.method, context, cx);
-                    if pace.end(began) {
-                        route.was_slow();
-                    }
-                    polled
-                }
+            let began = match has_threads {
+                true => pace.begin(now),
+                false => None,
             };
+            let polled = runner.poll(route.method, context, cx);
+            if pace.end(began) {
+                route.was_slow();
+            }
             if polled.is_ready() {
                 return Ok(Ran::Done);
             }
