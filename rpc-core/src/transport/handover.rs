@@ -10,7 +10,6 @@ use tokio::net::UnixStream;
 
 use super::duplex::Duplex;
 use super::fifo::{Deferred, Letter};
-use super::socket::Socket;
 use super::{Conduit, tcp, unix};
 
 /// A connection on its way to another process.
@@ -79,7 +78,7 @@ impl Conduit {
 
 /// The socket that a stream is, if it is one and nothing more.
 fn socket(stream: &dyn Any) -> Option<BorrowedFd<'_>> {
-    if let Some(stream) = stream.downcast_ref::<Socket>() {
+    if let Some(stream) = stream.downcast_ref::<tcp::Stream>() {
         return stream.descriptor();
     }
     let stream = stream.downcast_ref::<UnixStream>()?;

@@ -1,5 +1,5 @@
-//! A TCP socket that the runtime watches for what arrives, and for room to write only once a write
-//! has found none.
+//! A socket that the runtime watches for what arrives, and for room to write only once a write has found
+//! none.
 //!
 //! The runtime's own streams are watched for both from the first moment, when there is room and
 //! nothing to read: each end of each connection is woken once to hear so, and one that was just
@@ -19,16 +19,16 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A connected socket.
-pub(super) struct Socket(State);
+/// A connected socket, which the runtime would have as an `S`.
+pub(super) struct Socket<S>(State<S>);
 
-enum State {
+enum State<S> {
     /// Watched for what arrives.
     Light(Light),
     /// A stream of the runtime's, from the first time that there was no room to write, or that
     /// somebody brought memory to read to that holds nothing yet, which only the runtime can do
     /// without filling it. Either is a sign of large messages, beside which it costs nothing.
-    Full(TcpStream),
+    Full(S),
     /// It could not become one, which was told.
     Gone,
 }
@@ -37,6 +37,21 @@ struct Light {
     socket: Watched,
     /// Who waits for what arrives.
     reader: Option<Waker>,
+}
+
+/// A stream of the runtime's.
+pub(super) trait Stream: AsyncRead + AsyncWrite + AsFd + Unpin {
+    /// Takes over a socket that is connected and set not to block. Must be called within a tokio
+    /// runtime.
+    fn new(socket: OwnedFd) -> io::Result<Self>
+    where
+        Self: Sized;
+}
+
+impl Stream for TcpStream {
+    fn new(socket: OwnedFd) -> io::Result<Self> {
+        Self::from_std(socket.into())
+    }
 }
 
 /// A listener, which is only ever read from.
@@ -51,7 +66,22 @@ pub(super) fn watch(socket: OwnedFd) -> io::Result<Watched> {
     AsyncFd::with_interest(socket, Interest::READABLE)
 }
 
-impl Socket {
+/// What `accept` takes out of the listener, which says that there is nothing. Cancel safe.
+pub(super) async fn next<T>(
+    listener: &Watched,
+    mut accept: impl FnMut(&OwnedFd) -> Result<T, Errno>,
+) -> io::Result<T> {
+    loop {
+        let mut ready = listener.readable().await?;
+        // No further await: what was accepted must be returned.
+        match accept(ready.get_inner()) {
+            Err(Errno::AGAIN) => ready.clear_ready(),
+            accepted => return accepted.map_err(io::Error::from),
+        }
+    }
+}
+
+impl<S: Stream> Socket<S> {
     /// Takes over a socket that is connected and set not to block. Must be called within a tokio
     /// runtime.
     pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
@@ -61,7 +91,7 @@ impl Socket {
     }
 
     /// The stream of the runtime's that this is from now on.
-    fn full(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+    fn full(&mut self) -> io::Result<Pin<&mut S>> {
         if let State::Light(_) = self.0 {
             self.grow()?;
         }
@@ -75,8 +105,7 @@ impl Socket {
         let State::Light(light) = mem::replace(&mut self.0, State::Gone) else {
             return Ok(());
         };
-        let stream = light.socket.into_inner().into();
-        self.0 = State::Full(TcpStream::from_std(stream)?);
+        self.0 = State::Full(S::new(light.socket.into_inner())?);
         // The runtime has forgotten who waits.
         if let Some(reader) = light.reader {
             reader.wake();
@@ -108,13 +137,13 @@ impl Socket {
     }
 }
 
-impl From<TcpStream> for Socket {
-    fn from(stream: TcpStream) -> Self {
+impl<S> From<S> for Socket<S> {
+    fn from(stream: S) -> Self {
         Self(State::Full(stream))
     }
 }
 
-impl AsyncRead for Socket {
+impl<S: Stream> AsyncRead for Socket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -152,7 +181,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl<S: Stream> AsyncWrite for Socket<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -203,7 +232,7 @@ mod tests {
     use super::*;
 
     /// Two ends of a connection.
-    fn pair() -> (Socket, Socket) {
+    fn pair() -> (Socket<TcpStream>, Socket<TcpStream>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (theirs, _) = listener.accept().unwrap();
@@ -215,13 +244,13 @@ mod tests {
     }
 
     /// Reads to memory that is filled, as the task of a connection reads what is small.
-    async fn read(socket: &mut Socket, bytes: &mut [u8]) -> io::Result<usize> {
+    async fn read(socket: &mut Socket<TcpStream>, bytes: &mut [u8]) -> io::Result<usize> {
         let mut buffer = ReadBuf::new(bytes);
         poll_fn(|cx| Pin::new(&mut *socket).poll_read(cx, &mut buffer)).await?;
         Ok(buffer.filled().len())
     }
 
-    fn is_light(socket: &Socket) -> bool {
+    fn is_light(socket: &Socket<TcpStream>) -> bool {
         matches!(socket.0, State::Light(_))
     }
 

@@ -12,10 +12,10 @@ use rustix::net::{
 use tokio::net::TcpStream;
 
 use super::{SEND_BUFFER, is_loopback};
-use crate::transport::socket::{Socket, Watched, watch};
+use crate::transport::socket::{Socket, Watched, next, watch};
 
 /// What the bytes go over.
-pub(in crate::transport) type Stream = Socket;
+pub(in crate::transport) type Stream = Socket<TcpStream>;
 
 /// What connections come out of.
 pub(super) type Inner = Watched;
@@ -31,23 +31,17 @@ pub(super) fn listener(listener: tokio::net::TcpListener) -> io::Result<Inner> {
 pub(super) async fn accept(
     listener: &Inner,
 ) -> io::Result<(Stream, SocketAddr, Option<SocketAddr>)> {
-    loop {
-        let mut ready = listener.readable().await?;
-        // No further await: what was accepted must be returned.
-        match acceptfrom_with(ready.get_inner(), FLAGS) {
-            Ok((socket, at)) => {
-                let at = at.ok_or(Errno::NOTCONN)?;
-                let at = SocketAddr::try_from(at)?;
-                let own = match is_loopback(at) {
-                    true => None,
-                    false => address(getsockname(&socket)),
-                };
-                return Ok((Socket::new(socket)?, at, own));
-            }
-            Err(Errno::AGAIN) => ready.clear_ready(),
-            Err(errno) => return Err(errno.into()),
-        }
-    }
+    let (socket, at) = next(listener, |listener| {
+        let (socket, at) = acceptfrom_with(listener, FLAGS)?;
+        Ok((socket, at.ok_or(Errno::NOTCONN)?))
+    })
+    .await?;
+    let at = SocketAddr::try_from(at)?;
+    let own = match is_loopback(at) {
+        true => None,
+        false => address(getsockname(&socket)),
+    };
+    Ok((Socket::new(socket)?, at, own))
 }
 
 /// A connection, where it leads and which address it has here.
