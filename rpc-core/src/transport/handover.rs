@@ -2,11 +2,10 @@
 
 use std::any::Any;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::net::{AddressFamily, getsockname};
-use tokio::net::UnixStream;
 
 use super::duplex::Duplex;
 use super::fifo::{Deferred, Letter};
@@ -81,8 +80,7 @@ fn socket(stream: &dyn Any) -> Option<BorrowedFd<'_>> {
     if let Some(stream) = stream.downcast_ref::<tcp::Stream>() {
         return stream.descriptor();
     }
-    let stream = stream.downcast_ref::<UnixStream>()?;
-    Some(stream.as_fd())
+    stream.downcast_ref::<unix::Stream>()?.descriptor()
 }
 
 #[cfg(test)]

@@ -13,8 +13,6 @@ mod clear;
 mod datagrams;
 #[cfg(all(unix, feature = "pipes"))]
 mod duplex;
-#[cfg(all(target_os = "linux", feature = "unix"))]
-mod eager;
 #[cfg(all(unix, feature = "pipes"))]
 mod exec;
 mod expect;

@@ -1,11 +1,15 @@
 //! `unix:/path` and `unix:@abstract`: Unix sockets, whose kernel says which process is at the other
 //! end.
 
+#[cfg(target_os = "linux")]
+mod credentials;
 mod file;
+#[cfg(not(target_os = "linux"))]
+mod portable;
+#[cfg(target_os = "linux")]
+mod watched;
 
 use std::io::{self, ErrorKind};
-#[cfg(target_os = "linux")]
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +17,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rustix::io::Errno;
 use rustix::process::geteuid;
-use tokio::net::UnixStream;
 use tokio::time::sleep;
 
 use super::accept::is_out_of_descriptors;
@@ -21,6 +24,11 @@ use super::{Address, Conduit, Connector, Identity, ListenOptions, Listener, Peer
 use crate::error::{Code, Error};
 
 use file::SocketFile;
+#[cfg(not(target_os = "linux"))]
+use portable as sockets;
+pub(super) use sockets::Stream;
+#[cfg(target_os = "linux")]
+use watched as sockets;
 
 /// The first pause of a client that finds the queue of the listener full. The kernel has no way to
 /// wait for a place in it.
@@ -58,8 +66,8 @@ impl Connector for UnixConnector {
     async fn connect(&self) -> Result<Conduit, Error> {
         let mut pause = QUEUE_POLL_MIN;
         loop {
-            match dial(&self.name).await {
-                Ok(stream) => return Ok(dialled(stream, &self.address)),
+            match sockets::connect(&self.name).await {
+                Ok((stream, identity)) => return Ok(conduit(stream, identity, &self.address)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     sleep(pause).await;
                     pause = pause.saturating_mul(2).min(QUEUE_POLL_MAX);
@@ -79,7 +87,7 @@ pub(super) struct UnixListener {
     /// Absent for an abstract name. Stands first, because it must go while `inner` is still open:
     /// as long as somebody listens, nobody else can have taken the path over.
     _file: Option<SocketFile>,
-    inner: tokio::net::UnixListener,
+    inner: sockets::Inner,
     address: Arc<str>,
     /// The user that began to listen.
     uid: u32,
@@ -99,6 +107,7 @@ impl UnixListener {
             }
             bound => bound,
         };
+        let bound = bound.and_then(|(file, inner)| Ok((file, listener(inner)?)));
         match bound {
             Ok((file, inner)) => Ok(Self {
                 _file: Some(file),
@@ -118,8 +127,10 @@ impl UnixListener {
         let address = format!("unix:@{name}");
         let uid = geteuid().as_raw();
         let own = || Arc::from([uid, ROOT]);
-        let inner = tokio::net::UnixListener::bind(abstract_name(name)?)
-            .map_err(|error| bind_error(error).with_address(address.as_str()))?;
+        let inner = tokio::net::UnixListener::bind(abstract_name(name)?).map_err(bind_error);
+        let inner = inner
+            .and_then(listener)
+            .map_err(|error| error.with_address(address.as_str()))?;
         Ok(Self {
             _file: None,
             inner,
@@ -134,8 +145,8 @@ impl UnixListener {
 impl Listener for UnixListener {
     async fn accept(&mut self) -> io::Result<Conduit> {
         // No further await: what was accepted must be returned.
-        let (stream, _) = self.inner.accept().await?;
-        let conduit = conduit(stream, &self.address);
+        let (stream, identity) = sockets::accept(&self.inner).await?;
+        let conduit = conduit(stream, identity, &self.address);
         let Some(allowed) = &self.allowed else {
             return Ok(conduit);
         };
@@ -155,61 +166,32 @@ impl Listener for UnixListener {
     }
 }
 
-/// A socket is connected when the system says so, or not at all: nothing is waited for.
-#[cfg(target_os = "linux")]
-async fn dial(name: &Path) -> io::Result<UnixStream> {
-    use rustix::net::{
-        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
-    };
-
-    let at = match name.as_os_str().as_bytes() {
-        [0, name @ ..] => SocketAddrUnix::new_abstract_name(name)?,
-        _ => SocketAddrUnix::new(name)?,
-    };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    connect(&socket, &at)?;
-    UnixStream::from_std(socket.into())
-}
-
-#[cfg(not(target_os = "linux"))]
-async fn dial(name: &Path) -> io::Result<UnixStream> {
-    UnixStream::connect(name).await
-}
-
 /// A connection that another process accepted.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "patterns"))]
 pub(super) fn take_over(stream: std::os::unix::net::UnixStream) -> io::Result<Conduit> {
-    let stream = UnixStream::from_std(stream)?;
+    use std::os::linux::net::SocketAddrExt as _;
+
     let own = stream.local_addr()?;
     let address = match (own.as_pathname(), own.as_abstract_name()) {
         (Some(path), _) => format!("unix:{}", path.display()),
         (None, Some(name)) => format!("unix:@{}", String::from_utf8_lossy(name)),
         (None, None) => "unix:".to_owned(),
     };
-    Ok(conduit(stream, &address.into()))
+    let (stream, identity) = sockets::connected(stream.into())?;
+    Ok(conduit(stream, identity, &address.into()))
 }
 
-fn conduit(stream: UnixStream, address: &Arc<str>) -> Conduit {
-    let peer = peer(&stream, address);
-    Conduit::of_socket(stream, peer)
+fn listener(listener: tokio::net::UnixListener) -> Result<sockets::Inner, Error> {
+    sockets::listener(listener).map_err(bind_error)
 }
 
-/// A connection that this side has just opened.
-fn dialled(stream: UnixStream, address: &Arc<str>) -> Conduit {
-    let peer = peer(&stream, address);
-    #[cfg(target_os = "linux")]
-    let stream = super::eager::Eager::new(stream);
-    Conduit::of_socket(stream, peer)
-}
-
-fn peer(stream: &UnixStream, address: &Arc<str>) -> Peer {
+fn conduit(stream: Stream, identity: Option<Identity>, address: &Arc<str>) -> Conduit {
     let peer = Peer::named(address).with_local(true);
-    let Ok(credentials) = stream.peer_cred() else {
-        return peer;
+    let peer = match identity {
+        Some(identity) => peer.with_identity(identity),
+        None => peer,
     };
-    let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
-    peer.with_identity(Identity::process(credentials.uid(), credentials.gid(), pid))
+    Conduit::of_socket(stream, peer)
 }
 
 fn abstract_name(name: &str) -> Result<PathBuf, Error> {
@@ -276,6 +258,8 @@ fn bind_error(error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener as StdListener;
+
+    use tokio::net::UnixStream;
 
     use super::*;
     use crate::transport::tests::TempPath;

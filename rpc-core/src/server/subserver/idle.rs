@@ -1,5 +1,5 @@
 //! The class of threads that run only when nobody else wants to: one system call, which no library of
-//! ours offers in a safe form. The only `unsafe` of the workspace.
+//! ours offers in a safe form.
 //!
 //! The lowest nice value is not enough. A thread that wakes does not take the processor from one with
 //! that value before its slice is over, some milliseconds; from one in this class it does at once.

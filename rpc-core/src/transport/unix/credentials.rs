@@ -1,0 +1,69 @@
+//! Which process is at the other end of a Unix socket: one system call. The runtime makes it for streams of
+//! its own alone, which are watched for too much; and `rustix` has the number of the process in a type that
+//! is never 0, which is what the system says of a process that this one cannot see.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _};
+
+use crate::transport::Identity;
+
+/// The process that connected, or began to listen, at the other end of a connected socket.
+///
+/// # Errors
+/// The system's: it is no Unix socket.
+pub(super) fn of_peer(socket: impl AsFd) -> io::Result<Identity> {
+    let mut credentials = libc::ucred {
+        pid: 0,
+        uid: libc::uid_t::MAX,
+        gid: libc::gid_t::MAX,
+    };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the system writes at most `len` bytes to `credentials`, any of whose bits may be anything,
+    // and how many they are to `len`; both outlive the call, and so does the descriptor, which is
+    // borrowed.
+    let failed = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut credentials).cast(),
+            &raw mut len,
+        )
+    };
+    if failed != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let libc::ucred { pid, uid, gid } = credentials;
+    let pid = u32::try_from(pid).ok().filter(|pid| *pid != 0);
+    Ok(Identity::process(uid, gid, pid))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::unix::net::UnixStream;
+
+    use rustix::process::{getegid, geteuid};
+
+    use super::*;
+
+    #[test]
+    fn the_other_end_is_known() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        let here = Identity::process(uid, gid, Some(std::process::id()));
+        assert_eq!(of_peer(&ours).unwrap(), here);
+    }
+
+    /// Of what is no Unix socket the system says that nobody is there, or nothing.
+    #[test]
+    fn nobody_is_at_the_other_end_of_another_socket() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        if let Ok(identity) = of_peer(&socket) {
+            assert_eq!(identity, Identity::process(u32::MAX, u32::MAX, None));
+        }
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(of_peer(&file).is_err());
+    }
+}
