@@ -9,7 +9,7 @@ use std::io::{self, IoSlice};
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -20,23 +20,25 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// A connected socket, which the runtime would have as an `S`.
-pub(super) struct Socket<S>(State<S>);
+pub(super) struct Socket<S> {
+    state: State<S>,
+    /// Who waits for what arrives.
+    reader: Option<Waker>,
+}
 
 enum State<S> {
     /// Watched for what arrives.
-    Light(Light),
-    /// A stream of the runtime's, from the first time that there was no room to write, or that
-    /// somebody brought memory to read to that holds nothing yet, which only the runtime can do
-    /// without filling it. Either is a sign of large messages, beside which it costs nothing.
-    Full(S),
-    /// It could not become one, which was told.
+    Light { socket: Watched },
+    /// A stream of the runtime's, from when there was no room to write, or somebody brought memory to
+    /// read to that holds nothing yet, which only the runtime can do without filling it. Either is a
+    /// sign of large messages, beside which it costs nothing.
+    Full {
+        stream: S,
+        /// So many writes have found room since the last such sign.
+        calm: u32,
+    },
+    /// It could not become what it should, which was told.
     Gone,
-}
-
-struct Light {
-    socket: Watched,
-    /// Who waits for what arrives.
-    reader: Option<Waker>,
 }
 
 /// A stream of the runtime's.
@@ -46,11 +48,18 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + AsFd + Unpin {
     fn new(socket: OwnedFd) -> io::Result<Self>
     where
         Self: Sized;
+
+    /// The socket, which the runtime forgets.
+    fn into_socket(self) -> io::Result<OwnedFd>;
 }
 
 impl Stream for TcpStream {
     fn new(socket: OwnedFd) -> io::Result<Self> {
         Self::from_std(socket.into())
+    }
+
+    fn into_socket(self) -> io::Result<OwnedFd> {
+        Ok(self.into_std()?.into())
     }
 }
 
@@ -82,64 +91,109 @@ pub(super) async fn next<T>(
 }
 
 impl<S: Stream> Socket<S> {
+    /// After so many writes that found room it is light again: seldom enough that the change, two system
+    /// calls, costs nothing beside them.
+    const CALM: u32 = 64;
+
     /// Takes over a socket that is connected and set not to block. Must be called within a tokio
     /// runtime.
     pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
         let socket = watch(socket)?;
-        let reader = None;
-        Ok(Self(State::Light(Light { socket, reader })))
+        Ok(Self {
+            state: State::Light { socket },
+            reader: None,
+        })
     }
 
-    /// The stream of the runtime's that this is from now on.
+    /// The stream of the runtime's that this is from now on, for a large message.
     fn full(&mut self) -> io::Result<Pin<&mut S>> {
-        if let State::Light(_) = self.0 {
+        if let State::Light { .. } = self.state {
             self.grow()?;
         }
-        match &mut self.0 {
-            State::Full(stream) => Ok(Pin::new(stream)),
-            State::Light(_) | State::Gone => Err(io::ErrorKind::NotConnected.into()),
+        match &mut self.state {
+            State::Full { stream, calm } => {
+                *calm = 0;
+                Ok(Pin::new(stream))
+            }
+            State::Light { .. } | State::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     fn grow(&mut self) -> io::Result<()> {
-        let State::Light(light) = mem::replace(&mut self.0, State::Gone) else {
-            return Ok(());
-        };
-        self.0 = State::Full(S::new(light.socket.into_inner())?);
-        // The runtime has forgotten who waits.
-        if let Some(reader) = light.reader {
-            reader.wake();
+        if let State::Light { socket } = mem::replace(&mut self.state, State::Gone) {
+            let stream = S::new(socket.into_inner())?;
+            self.state = State::Full { stream, calm: 0 };
+            self.wake_reader();
         }
         Ok(())
     }
 
+    fn shrink(&mut self) -> io::Result<()> {
+        if let State::Full { stream, .. } = mem::replace(&mut self.state, State::Gone) {
+            let socket = watch(stream.into_socket()?)?;
+            self.state = State::Light { socket };
+            self.wake_reader();
+        }
+        Ok(())
+    }
+
+    /// The runtime has forgotten who waits.
+    fn wake_reader(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
     /// The system's name for it.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        match &self.0 {
-            State::Light(light) => Some(light.socket.as_fd()),
-            State::Full(stream) => Some(stream.as_fd()),
+        match &self.state {
+            State::Light { socket } => Some(socket.as_fd()),
+            State::Full { stream, .. } => Some(stream.as_fd()),
             State::Gone => None,
         }
     }
 
-    /// Writes, if there is room and the runtime need not be asked for it.
-    fn write_now(
-        &self,
+    /// Writes up to `len` bytes: by itself, if there is room and the runtime need not be asked for it.
+    fn poll_write_up_to(
+        &mut self,
+        len: usize,
         write: impl FnOnce(&OwnedFd) -> Result<usize, Errno>,
-    ) -> Option<io::Result<usize>> {
-        let State::Light(light) = &self.0 else {
-            return None;
-        };
-        match write(light.socket.get_ref()) {
-            Err(Errno::AGAIN) => None,
-            written => Some(written.map_err(io::Error::from)),
+        poll_write: impl FnOnce(Pin<&mut S>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.state {
+            State::Light { socket } => match write(socket.get_ref()) {
+                Err(Errno::AGAIN) => poll_write(self.full()?),
+                written => Poll::Ready(written.map_err(io::Error::from)),
+            },
+            State::Full { stream, calm } => {
+                let polled = poll_write(Pin::new(stream));
+                match &polled {
+                    Poll::Ready(Ok(written)) if *written == len => *calm += 1,
+                    _ => *calm = 0,
+                }
+                if *calm >= Self::CALM {
+                    self.shrink()?;
+                }
+                polled
+            }
+            State::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// Whoever polls waits for what arrives.
+    fn wait(&mut self, cx: &Context<'_>) {
+        let own = self.reader.as_ref();
+        if !own.is_some_and(|own| own.will_wake(cx.waker())) {
+            self.reader = Some(cx.waker().clone());
         }
     }
 }
 
 impl<S> From<S> for Socket<S> {
     fn from(stream: S) -> Self {
-        Self(State::Full(stream))
+        let state = State::Full { stream, calm: 0 };
+        let reader = None;
+        Self { state, reader }
     }
 }
 
@@ -149,20 +203,31 @@ impl<S: Stream> AsyncRead for Socket<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let is_filled = buffer.initialized().len() == buffer.capacity();
-        let this = &mut *self;
-        let Light { socket, reader } = match &mut this.0 {
-            State::Light(light) if is_filled => light,
-            _ => return this.full()?.poll_read(cx, buffer),
+        let polled = match buffer.initialized().len() == buffer.capacity() {
+            true => self.poll_read_filled(cx, buffer),
+            false => self.full()?.poll_read(cx, buffer),
+        };
+        if polled.is_pending() {
+            self.wait(cx);
+        }
+        polled
+    }
+}
+
+impl<S: Stream> Socket<S> {
+    /// Reads to memory that is filled.
+    fn poll_read_filled(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let socket = match &mut self.state {
+            State::Light { socket } => socket,
+            State::Full { stream, .. } => return Pin::new(stream).poll_read(cx, buffer),
+            State::Gone => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         };
         loop {
-            let Poll::Ready(ready) = socket.poll_read_ready(cx) else {
-                if !reader.as_ref().is_some_and(|own| own.will_wake(cx.waker())) {
-                    *reader = Some(cx.waker().clone());
-                }
-                return Poll::Pending;
-            };
-            let mut ready = ready?;
+            let mut ready = ready!(socket.poll_read_ready(cx))?;
             let room = buffer.initialize_unfilled();
             match recv(ready.get_inner(), &mut *room, RecvFlags::empty()) {
                 Ok((read, _)) => {
@@ -187,10 +252,11 @@ impl<S: Stream> AsyncWrite for Socket<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.write_now(|socket| send(socket, bytes, SendFlags::NOSIGNAL)) {
-            Some(written) => Poll::Ready(written),
-            None => self.full()?.poll_write(cx, bytes),
-        }
+        self.poll_write_up_to(
+            bytes.len(),
+            |socket| send(socket, bytes, SendFlags::NOSIGNAL),
+            |stream| stream.poll_write(cx, bytes),
+        )
     }
 
     fn poll_write_vectored(
@@ -198,11 +264,13 @@ impl<S: Stream> AsyncWrite for Socket<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let len = slices.iter().map(|slice| slice.len()).sum();
         let mut nothing = SendAncillaryBuffer::default();
-        match self.write_now(|socket| sendmsg(socket, slices, &mut nothing, SendFlags::NOSIGNAL)) {
-            Some(written) => Poll::Ready(written),
-            None => self.full()?.poll_write_vectored(cx, slices),
-        }
+        self.poll_write_up_to(
+            len,
+            |socket| sendmsg(socket, slices, &mut nothing, SendFlags::NOSIGNAL),
+            |stream| stream.poll_write_vectored(cx, slices),
+        )
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -222,101 +290,4 @@ impl<S: Stream> AsyncWrite for Socket<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::{Future as _, poll_fn};
-    use std::net::TcpListener;
-    use std::pin::pin;
-
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    use super::*;
-
-    /// Two ends of a connection.
-    fn pair() -> (Socket<TcpStream>, Socket<TcpStream>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (theirs, _) = listener.accept().unwrap();
-        let [ours, theirs] = [ours, theirs].map(|stream| {
-            stream.set_nonblocking(true).unwrap();
-            Socket::new(stream.into()).unwrap()
-        });
-        (ours, theirs)
-    }
-
-    /// Reads to memory that is filled, as the task of a connection reads what is small.
-    async fn read(socket: &mut Socket<TcpStream>, bytes: &mut [u8]) -> io::Result<usize> {
-        let mut buffer = ReadBuf::new(bytes);
-        poll_fn(|cx| Pin::new(&mut *socket).poll_read(cx, &mut buffer)).await?;
-        Ok(buffer.filled().len())
-    }
-
-    fn is_light(socket: &Socket<TcpStream>) -> bool {
-        matches!(socket.0, State::Light(_))
-    }
-
-    #[tokio::test]
-    async fn small_messages_go_both_ways_and_the_end_is_seen() {
-        let (mut ours, mut theirs) = pair();
-        let mut bytes = [0; 16];
-        for round in 0..100u8 {
-            // Nothing is waited for, from the first time on.
-            let mut nobody = Context::from_waker(Waker::noop());
-            let written = pin!(ours.write(&[round; 5])).poll(&mut nobody);
-            assert!(matches!(written, Poll::Ready(Ok(5))), "{written:?}");
-            assert_eq!(read(&mut theirs, &mut bytes).await.unwrap(), 5);
-            assert_eq!(bytes[..5], [round; 5]);
-            let number = [round];
-            let slices = [IoSlice::new(&number), IoSlice::new(b"ok")];
-            assert_eq!(theirs.write_vectored(&slices).await.unwrap(), 3);
-            assert_eq!(read(&mut ours, &mut bytes).await.unwrap(), 3);
-            assert_eq!(bytes[..3], [round, b'o', b'k']);
-        }
-        theirs.shutdown().await.unwrap();
-        assert_eq!(read(&mut ours, &mut bytes).await.unwrap(), 0);
-        assert_eq!(ours.write(b"still").await.unwrap(), 5);
-        assert_eq!(read(&mut theirs, &mut bytes).await.unwrap(), 5);
-        assert!(is_light(&ours) && is_light(&theirs));
-        drop(ours);
-        assert_eq!(read(&mut theirs, &mut bytes).await.unwrap(), 0);
-    }
-
-    /// What arrives is read by another task than the one that finds no room to write.
-    #[tokio::test]
-    async fn who_waits_to_read_is_not_forgotten_when_there_is_no_room_to_write() {
-        let (ours, mut theirs) = pair();
-        let (mut reader, mut writer) = tokio::io::split(ours);
-        let reading = tokio::spawn(async move {
-            let mut bytes = [0; 5];
-            reader.read_exact(&mut bytes).await.unwrap();
-            bytes
-        });
-        tokio::task::yield_now().await;
-        const LEN: usize = 16 * 1024 * 1024;
-        let writing = tokio::spawn(async move {
-            writer.write_all(&vec![7; LEN]).await.unwrap();
-            writer
-        });
-        tokio::task::yield_now().await;
-        assert!(!writing.is_finished(), "there is room for everything");
-        theirs.write_all(b"hello").await.unwrap();
-        assert_eq!(&reading.await.unwrap(), b"hello");
-        let mut all = Vec::with_capacity(LEN);
-        while all.len() < LEN {
-            theirs.read_buf(&mut all).await.unwrap();
-        }
-        assert!(all.iter().all(|&byte| byte == 7));
-        writing.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_is_gone_is_an_error() {
-        let (mut ours, theirs) = pair();
-        ours.write_all(b"unread").await.unwrap();
-        drop(theirs);
-        let mut bytes = [0; 16];
-        let error = read(&mut ours, &mut bytes).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-        let error = ours.write(b"hello").await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-    }
-}
+mod tests;

@@ -29,6 +29,10 @@ impl socket::Stream for UnixStream {
     fn new(socket: OwnedFd) -> io::Result<Self> {
         Self::from_std(socket.into())
     }
+
+    fn into_socket(self) -> io::Result<OwnedFd> {
+        Ok(self.into_std()?.into())
+    }
 }
 
 pub(super) fn listener(listener: UnixListener) -> io::Result<Inner> {
