@@ -28,7 +28,12 @@ pub(super) struct Socket<S> {
 
 enum State<S> {
     /// Watched for what arrives.
-    Light { socket: Watched },
+    Light {
+        socket: Watched,
+        /// It was just accepted, and most likely holds what the peer said first: that is read before
+        /// the runtime knows.
+        is_fresh: bool,
+    },
     /// A stream of the runtime's, from when there was no room to write, or somebody brought memory to
     /// read to that holds nothing yet, which only the runtime can do without filling it. Either is a
     /// sign of large messages, beside which it costs nothing.
@@ -98,9 +103,18 @@ impl<S: Stream> Socket<S> {
     /// Takes over a socket that is connected and set not to block. Must be called within a tokio
     /// runtime.
     pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
+        Self::light(socket, false)
+    }
+
+    /// The same for one that came out of a listener.
+    pub(super) fn accepted(socket: OwnedFd) -> io::Result<Self> {
+        Self::light(socket, true)
+    }
+
+    fn light(socket: OwnedFd, is_fresh: bool) -> io::Result<Self> {
         let socket = watch(socket)?;
         Ok(Self {
-            state: State::Light { socket },
+            state: State::Light { socket, is_fresh },
             reader: None,
         })
     }
@@ -120,7 +134,7 @@ impl<S: Stream> Socket<S> {
     }
 
     fn grow(&mut self) -> io::Result<()> {
-        if let State::Light { socket } = mem::replace(&mut self.state, State::Gone) {
+        if let State::Light { socket, .. } = mem::replace(&mut self.state, State::Gone) {
             let stream = S::new(socket.into_inner())?;
             self.state = State::Full { stream, calm: 0 };
             self.wake_reader();
@@ -131,7 +145,8 @@ impl<S: Stream> Socket<S> {
     fn shrink(&mut self) -> io::Result<()> {
         if let State::Full { stream, .. } = mem::replace(&mut self.state, State::Gone) {
             let socket = watch(stream.into_socket()?)?;
-            self.state = State::Light { socket };
+            let is_fresh = false;
+            self.state = State::Light { socket, is_fresh };
             self.wake_reader();
         }
         Ok(())
@@ -147,7 +162,7 @@ impl<S: Stream> Socket<S> {
     /// The system's name for it.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match &self.state {
-            State::Light { socket } => Some(socket.as_fd()),
+            State::Light { socket, .. } => Some(socket.as_fd()),
             State::Full { stream, .. } => Some(stream.as_fd()),
             State::Gone => None,
         }
@@ -161,7 +176,7 @@ impl<S: Stream> Socket<S> {
         poll_write: impl FnOnce(Pin<&mut S>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         match &mut self.state {
-            State::Light { socket } => match write(socket.get_ref()) {
+            State::Light { socket, .. } => match write(socket.get_ref()) {
                 Err(Errno::AGAIN) => poll_write(self.full()?),
                 written => Poll::Ready(written.map_err(io::Error::from)),
             },
@@ -221,11 +236,18 @@ impl<S: Stream> Socket<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let socket = match &mut self.state {
-            State::Light { socket } => socket,
+        let (socket, is_fresh) = match &mut self.state {
+            State::Light { socket, is_fresh } => (socket, is_fresh),
             State::Full { stream, .. } => return Pin::new(stream).poll_read(cx, buffer),
             State::Gone => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         };
+        if mem::take(is_fresh) {
+            let room = buffer.initialize_unfilled();
+            if let Ok((read @ 1.., _)) = recv(socket.get_ref(), room, RecvFlags::empty()) {
+                buffer.advance(read);
+                return Poll::Ready(Ok(()));
+            }
+        }
         loop {
             let mut ready = ready!(socket.poll_read_ready(cx))?;
             let room = buffer.initialize_unfilled();

@@ -154,6 +154,42 @@ async fn after_large_messages_a_socket_is_light_again_and_nobody_is_forgotten() 
     test(unix()).await;
 }
 
+/// By then a client has often said something, and one turn of the runtime is saved.
+#[tokio::test]
+async fn what_was_just_accepted_is_read_before_the_runtime_knows() {
+    async fn test<S: Stream>([ours, theirs]: [OwnedFd; 2]) {
+        let mut bytes = [0; 16];
+        let mut theirs = Socket::<S>::new(theirs).unwrap();
+        theirs.write_all(b"hello").await.unwrap();
+        let mut ours = Socket::<S>::accepted(ours).unwrap();
+        let mut nobody = Context::from_waker(Waker::noop());
+        let said = pin!(read(&mut ours, &mut bytes)).poll(&mut nobody);
+        assert!(matches!(said, Poll::Ready(Ok(5))), "{said:?}");
+        // From then on it is waited for.
+        let said = pin!(read(&mut ours, &mut bytes)).poll(&mut nobody);
+        assert!(said.is_pending(), "{said:?}");
+        let (said, written) = tokio::join!(read(&mut ours, &mut bytes), theirs.write(b"you"));
+        assert_eq!((said.unwrap(), written.unwrap()), (3, 3));
+        drop(theirs);
+        assert_eq!(read(&mut ours, &mut bytes).await.unwrap(), 0);
+    }
+    test::<TcpStream>(sockets_of_tcp()).await;
+    test::<UnixStream>(sockets_of_unix()).await;
+}
+
+#[tokio::test]
+async fn what_was_just_accepted_and_says_nothing_is_waited_for() {
+    async fn test<S: Stream>([ours, theirs]: [OwnedFd; 2]) {
+        let mut bytes = [0; 16];
+        let mut ours = Socket::<S>::accepted(ours).unwrap();
+        let mut theirs = Socket::<S>::new(theirs).unwrap();
+        let (said, written) = tokio::join!(read(&mut ours, &mut bytes), theirs.write(b"hello"));
+        assert_eq!((said.unwrap(), written.unwrap()), (5, 5));
+    }
+    test::<TcpStream>(sockets_of_tcp()).await;
+    test::<UnixStream>(sockets_of_unix()).await;
+}
+
 #[tokio::test]
 async fn a_peer_that_is_gone_is_an_error() {
     async fn test<S: Stream>([mut ours, theirs]: Ends<S>) {

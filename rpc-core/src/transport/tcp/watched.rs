@@ -41,7 +41,7 @@ pub(super) async fn accept(
         true => None,
         false => address(getsockname(&socket)),
     };
-    Ok((Socket::new(socket)?, at, own))
+    Ok((Socket::accepted(socket)?, at, own))
 }
 
 /// A connection, where it leads and which address it has here.

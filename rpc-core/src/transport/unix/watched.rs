@@ -42,7 +42,9 @@ pub(super) fn listener(listener: UnixListener) -> io::Result<Inner> {
 /// The next connection, and who is at the other end. Cancel safe.
 pub(super) async fn accept(listener: &Inner) -> io::Result<(Stream, Option<Identity>)> {
     // No further await: what was accepted must be returned.
-    connected(next(listener, |listener| accept_with(listener, FLAGS)).await?)
+    let socket = next(listener, |listener| accept_with(listener, FLAGS)).await?;
+    let identity = credentials::of_peer(&socket).ok();
+    Ok((Socket::accepted(socket)?, identity))
 }
 
 /// A connection, and who is at the other end. A socket is connected when the system says so, or not at
