@@ -22,16 +22,15 @@ pub(super) struct Alarm {
     has_events: bool,
     /// When it fires.
     at: Instant,
-    /// In how many crowded turns it was left as it was.
+    /// In how many turns with something to do it was left as it was.
     turns: u32,
     /// When they were counted from.
     since: Instant,
 }
 
 impl Alarm {
-    /// A task that has so many crowded turns in [a while](Self::WHILE) is busy: it waits so often that its
-    /// timer should be [the system's](Timer). For one call at a time that is no gain, and over Unix sockets
-    /// 1 us is lost.
+    /// A task that has so many turns with something to do in [a while](Self::WHILE) is busy: it waits so
+    /// often that its timer should be [the system's](Timer).
     pub(super) const BUSY: u32 = 1024;
     const WHILE: Duration = Duration::from_secs(1);
 
@@ -52,9 +51,9 @@ impl Alarm {
         self.at <= now
     }
 
-    /// There was much to do in a turn of the task.
+    /// There was something to do in a turn of the task.
     #[inline]
-    pub(super) fn note_crowd(&mut self, now: Instant, cx: &mut Context<'_>) {
+    pub(super) fn note_turn(&mut self, now: Instant, cx: &mut Context<'_>) {
         self.turns += 1;
         if self.turns >= Self::BUSY {
             self.look(now, cx);
@@ -180,7 +179,7 @@ mod tests {
     async fn keep_busy(alarm: &mut Alarm, due: Instant) {
         poll_fn(|cx| {
             alarm.set(due, now(), cx);
-            (0..Alarm::BUSY).for_each(|_| alarm.note_crowd(now(), cx));
+            (0..Alarm::BUSY).for_each(|_| alarm.note_turn(now(), cx));
             Poll::Ready(())
         })
         .await;

@@ -172,8 +172,8 @@ impl Driver {
         }
     }
 
-    /// So many frames taken in, or callers woken, at once are many.
-    pub(super) const CROWD: usize = 8;
+    /// So many callers woken at once are many.
+    const CROWD: usize = 8;
 
     /// Puts the replies that came down for their callers, and wakes them.
     pub(super) fn deliver(&mut self, scratch: &mut Scratch) {

@@ -70,8 +70,8 @@ impl Driver {
                     false => Self::FRAMES,
                 };
                 let taken = self.take_in(&mut unread, frames, now, cx, scratch);
-                if taken >= Self::CROWD {
-                    self.alarm.note_crowd(now, cx);
+                if taken > 0 {
+                    self.alarm.note_turn(now, cx);
                 }
                 taken > 0 || read > 0
             }
