@@ -16,8 +16,6 @@ pub(super) fn dialled(
     candidates: Vec<SocketAddr>,
     options: &ConnectOptions,
 ) -> Result<Vec<SocketAddr>, Error> {
-    // Who dials every address reaches this host.
-    let stays = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
     permitted(candidates, options.is_insecure(), &stays).map_err(|abroad| {
         let text = format!(
             "clear text to {} can be read and changed on its way",
@@ -34,8 +32,18 @@ pub(super) fn dialled(
 
 /// As [`dialled`], before anything is resolved: a name may lead anywhere.
 pub(super) fn may_dial(scheme: &str, at: &HostPort, options: &ConnectOptions) -> Result<(), Error> {
-    let literal = at.ip().map(|ip| SocketAddr::new(ip, at.port()));
-    dialled(scheme, at, literal.into_iter().collect(), options).map(|_| ())
+    match at.ip() {
+        Some(ip) if !stays(ip.to_canonical()) => {
+            let literal = SocketAddr::new(ip, at.port());
+            dialled(scheme, at, vec![literal], options).map(|_| ())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether who dials it stays on this host: who dials every address reaches it.
+fn stays(ip: IpAddr) -> bool {
+    ip.is_loopback() || ip.is_unspecified()
 }
 
 /// Those of `candidates`, which are what `at` resolves to, where clear text may be listened for.

@@ -62,11 +62,13 @@ impl HostPort {
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
+        let is_ipv6 = self.host.contains(':');
+        if is_ipv6 {
+            f.write_str("[")?;
         }
+        f.write_str(&self.host)?;
+        f.write_str(if is_ipv6 { "]:" } else { ":" })?;
+        write!(f, "{}", self.port)
     }
 }
 
@@ -192,7 +194,8 @@ fn parse_name(host: &str) -> Result<String, (String, Option<String>)> {
         .all(|byte| byte.is_ascii_digit() || byte == b'.')
     {
         return match host.parse::<Ipv4Addr>() {
-            Ok(ip) => Ok(ip.to_string()),
+            // There is one way alone to write it.
+            Ok(_) => Ok(host.to_owned()),
             Err(_) => Err(wrong(format_args!("`{host}` is not an IPv4 address"), None)),
         };
     }

@@ -158,6 +158,8 @@ fn a_mistake_is_answered_with_its_repair() {
             "the zone `` of the IPv6 address is malformed",
         ),
         ("tcp://256.0.0.1:80", "`256.0.0.1` is not an IPv4 address"),
+        // Otherwise one host would have two texts.
+        ("tcp://127.0.0.01:80", "`127.0.0.01` is not an IPv4 address"),
         ("tcp://ho st:80", "` ` cannot stand in the host `ho st`"),
         ("tcp://me@host:80", "`@` cannot stand in the host `me@host`"),
         (
