@@ -25,6 +25,7 @@ impl Desk {
     const IDLE: usize = 8;
 
     /// Gives back what a crowd needed. No call is left.
+    #[inline]
     pub(super) fn tidy(&mut self) {
         self.posts.shrink(Self::IDLE);
         if self.slots.all.capacity() > Self::IDLE {

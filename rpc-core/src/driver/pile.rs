@@ -23,6 +23,7 @@ impl<T> Default for Pile<T> {
 }
 
 impl<T> Pile<T> {
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.used
     }
@@ -65,6 +66,7 @@ impl<T> Pile<T> {
     }
 
     /// Gives back what old entries beyond `max` need.
+    #[inline]
     pub(super) fn shrink(&mut self, max: usize) {
         if self.used == 0 && self.all.capacity() > max {
             self.all = Vec::new();
@@ -72,6 +74,7 @@ impl<T> Pile<T> {
     }
 
     /// Changes it for an empty one.
+    #[inline]
     pub(super) fn take(&mut self) -> Self {
         mem::take(self)
     }

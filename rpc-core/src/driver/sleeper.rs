@@ -18,12 +18,14 @@ impl Sleeper {
         self.is_asleep.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(super) fn lie_down(&self, waker: &Waker) {
         let before = self.waker().replace(waker.clone());
         self.is_asleep.store(true, Ordering::Relaxed);
         drop(before);
     }
 
+    #[inline]
     pub(super) fn get_up(&self) {
         self.is_asleep.store(false, Ordering::Relaxed);
     }
@@ -39,6 +41,7 @@ impl Sleeper {
         }
     }
 
+    #[inline]
     fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
         self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
