@@ -22,14 +22,14 @@ pub(super) struct Alarm {
     has_events: bool,
     /// When it fires.
     at: Instant,
-    /// In how many turns with something to do it was left as it was.
-    turns: u32,
-    /// When they were counted from.
+    /// How many reads brought something to do.
+    reads: u32,
+    /// When they are counted from.
     since: Instant,
 }
 
 impl Alarm {
-    /// A task that has so many turns with something to do in [a while](Self::WHILE) is busy: it waits so
+    /// A task that has so many reads with something to do in [a while](Self::WHILE) is busy: it waits so
     /// often that its timer should be [the system's](Timer).
     pub(super) const BUSY: u32 = 1024;
     const WHILE: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ impl Alarm {
             busy: None,
             has_events,
             at: now,
-            turns: 0,
+            reads: 0,
             since: now,
         }
     }
@@ -51,11 +51,11 @@ impl Alarm {
         self.at <= now
     }
 
-    /// There was something to do in a turn of the task.
+    /// A read has brought something to do.
     #[inline]
-    pub(super) fn note_turn(&mut self, now: Instant, cx: &mut Context<'_>) {
-        self.turns += 1;
-        if self.turns >= Self::BUSY {
+    pub(super) fn note_read(&mut self, now: Instant, cx: &mut Context<'_>) {
+        self.reads += 1;
+        if self.reads >= Self::BUSY {
             self.look(now, cx);
         }
     }
@@ -92,7 +92,7 @@ impl Alarm {
     /// Looks whether the task is busy.
     #[cold]
     fn look(&mut self, now: Instant, cx: &mut Context<'_>) {
-        self.turns = 0;
+        self.reads = 0;
         let took = now.saturating_duration_since(mem::replace(&mut self.since, now));
         let is_busy = took <= Self::WHILE;
         // In a task that has had its turn it could not be set.
@@ -179,7 +179,7 @@ mod tests {
     async fn keep_busy(alarm: &mut Alarm, due: Instant) {
         poll_fn(|cx| {
             alarm.set(due, now(), cx);
-            (0..Alarm::BUSY).for_each(|_| alarm.note_turn(now(), cx));
+            (0..Alarm::BUSY).for_each(|_| alarm.note_read(now(), cx));
             Poll::Ready(())
         })
         .await;

@@ -71,7 +71,7 @@ impl Driver {
                 };
                 let taken = self.take_in(&mut unread, frames, now, cx, scratch);
                 if taken > 0 {
-                    self.alarm.note_turn(now, cx);
+                    self.alarm.note_read(now, cx);
                 }
                 taken > 0 || read > 0
             }
