@@ -18,6 +18,8 @@ use rustix::net::{
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::task::consume_budget;
 
 /// A connected socket, which the runtime would have as an `S`.
 pub(super) struct Socket<S> {
@@ -42,8 +44,8 @@ enum State<S> {
         /// So many writes have found room since the last such sign.
         calm: u32,
     },
-    /// It could not become what it should, which was told.
-    Gone,
+    /// It could not become what it should, for this reason.
+    Gone(io::Error),
 }
 
 /// A stream of the runtime's.
@@ -68,7 +70,7 @@ impl Stream for TcpStream {
     }
 }
 
-/// A listener, which is only ever read from.
+/// A socket that the runtime watches for what arrives alone, or a listener.
 pub(super) type Watched = AsyncFd<OwnedFd>;
 
 /// Has the runtime tell when there is something to read. Must be called within a tokio runtime.
@@ -86,6 +88,8 @@ pub(super) async fn next<T>(
     mut accept: impl FnMut(&OwnedFd) -> Result<T, Errno>,
 ) -> io::Result<T> {
     loop {
+        // A flood of clients must not keep all other tasks from their turns.
+        consume_budget().await;
         let mut ready = listener.readable().await?;
         // No further await: what was accepted must be returned.
         match accept(ready.get_inner()) {
@@ -99,6 +103,9 @@ impl<S: Stream> Socket<S> {
     /// After so many writes that found room it is light again: seldom enough that the change, two system
     /// calls, costs nothing beside them.
     const CALM: u32 = 64;
+
+    /// What the system takes in one call: its `UIO_MAXIOV`.
+    const SLICES_MAX: usize = 1024;
 
     /// Takes over a socket that is connected and set not to block. Must be called within a tokio
     /// runtime.
@@ -122,38 +129,39 @@ impl<S: Stream> Socket<S> {
     /// The stream of the runtime's that this is from now on, for a large message.
     fn full(&mut self) -> io::Result<Pin<&mut S>> {
         if let State::Light { .. } = self.state {
-            self.grow()?;
+            self.change(|state| {
+                let socket = state.into_socket()?;
+                let stream = S::new(socket)?;
+                Ok(State::Full { stream, calm: 0 })
+            });
         }
         match &mut self.state {
             State::Full { stream, calm } => {
                 *calm = 0;
                 Ok(Pin::new(stream))
             }
-            State::Light { .. } | State::Gone => Err(io::ErrorKind::NotConnected.into()),
+            State::Light { .. } => Err(io::ErrorKind::NotConnected.into()),
+            State::Gone(why) => Err(again(why)),
         }
     }
 
-    fn grow(&mut self) -> io::Result<()> {
-        if let State::Light { socket, .. } = mem::replace(&mut self.state, State::Gone) {
-            let stream = S::new(socket.into_inner())?;
-            self.state = State::Full { stream, calm: 0 };
-            self.wake_reader();
+    /// Becomes light if it has been calm for long. Elsewhere than in a runtime it stays what it is.
+    fn rest(&mut self) {
+        let is_calm = matches!(self.state, State::Full { calm, .. } if calm >= Self::CALM);
+        if is_calm && Handle::try_current().is_ok() {
+            self.change(|state| {
+                let socket = watch(state.into_socket()?)?;
+                let is_fresh = false;
+                Ok(State::Light { socket, is_fresh })
+            });
         }
-        Ok(())
     }
 
-    fn shrink(&mut self) -> io::Result<()> {
-        if let State::Full { stream, .. } = mem::replace(&mut self.state, State::Gone) {
-            let socket = watch(stream.into_socket()?)?;
-            let is_fresh = false;
-            self.state = State::Light { socket, is_fresh };
-            self.wake_reader();
-        }
-        Ok(())
-    }
-
-    /// The runtime has forgotten who waits.
-    fn wake_reader(&mut self) {
+    /// Becomes something else. The runtime forgets who waits, so that it is told now.
+    fn change(&mut self, into: impl FnOnce(State<S>) -> io::Result<State<S>>) {
+        let before = State::Gone(io::ErrorKind::NotConnected.into());
+        let before = mem::replace(&mut self.state, before);
+        self.state = into(before).unwrap_or_else(State::Gone);
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
@@ -164,7 +172,7 @@ impl<S: Stream> Socket<S> {
         match &self.state {
             State::Light { socket, .. } => Some(socket.as_fd()),
             State::Full { stream, .. } => Some(stream.as_fd()),
-            State::Gone => None,
+            State::Gone(_) => None,
         }
     }
 
@@ -175,6 +183,7 @@ impl<S: Stream> Socket<S> {
         write: impl FnOnce(&OwnedFd) -> Result<usize, Errno>,
         poll_write: impl FnOnce(Pin<&mut S>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
+        self.rest();
         match &mut self.state {
             State::Light { socket, .. } => match write(socket.get_ref()) {
                 Err(Errno::AGAIN) => poll_write(self.full()?),
@@ -183,15 +192,12 @@ impl<S: Stream> Socket<S> {
             State::Full { stream, calm } => {
                 let polled = poll_write(Pin::new(stream));
                 match &polled {
-                    Poll::Ready(Ok(written)) if *written == len => *calm += 1,
+                    Poll::Ready(Ok(written)) if *written == len => *calm = calm.saturating_add(1),
                     _ => *calm = 0,
-                }
-                if *calm >= Self::CALM {
-                    self.shrink()?;
                 }
                 polled
             }
-            State::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            State::Gone(why) => Poll::Ready(Err(again(why))),
         }
     }
 
@@ -201,6 +207,25 @@ impl<S: Stream> Socket<S> {
         if !own.is_some_and(|own| own.will_wake(cx.waker())) {
             self.reader = Some(cx.waker().clone());
         }
+    }
+}
+
+impl<S: Stream> State<S> {
+    /// The socket, which the runtime forgets.
+    fn into_socket(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Light { socket, .. } => Ok(socket.into_inner()),
+            Self::Full { stream, .. } => stream.into_socket(),
+            Self::Gone(why) => Err(why),
+        }
+    }
+}
+
+/// The same error once more.
+fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => error.kind().into(),
     }
 }
 
@@ -239,13 +264,18 @@ impl<S: Stream> Socket<S> {
         let (socket, is_fresh) = match &mut self.state {
             State::Light { socket, is_fresh } => (socket, is_fresh),
             State::Full { stream, .. } => return Pin::new(stream).poll_read(cx, buffer),
-            State::Gone => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            State::Gone(why) => return Poll::Ready(Err(again(why))),
         };
         if mem::take(is_fresh) {
             let room = buffer.initialize_unfilled();
-            if let Ok((read @ 1.., _)) = recv(socket.get_ref(), room, RecvFlags::empty()) {
-                buffer.advance(read);
-                return Poll::Ready(Ok(()));
+            match recv(socket.get_ref(), room, RecvFlags::empty()) {
+                Ok((read, _)) => {
+                    buffer.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                // The system says it once.
+                Err(errno) => return Poll::Ready(Err(errno.into())),
             }
         }
         loop {
@@ -286,6 +316,7 @@ impl<S: Stream> AsyncWrite for Socket<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let slices = slices.get(..Self::SLICES_MAX).unwrap_or(slices);
         let len = slices.iter().map(|slice| slice.len()).sum();
         let mut nothing = SendAncillaryBuffer::default();
         self.poll_write_up_to(

@@ -3,6 +3,7 @@ use std::net::TcpListener;
 use std::pin::pin;
 use std::time::Duration;
 
+use rustix::net::accept;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::task::yield_now;
@@ -147,6 +148,8 @@ async fn after_large_messages_a_socket_is_light_again_and_nobody_is_forgotten() 
             theirs.write_all(b"hello").await.unwrap();
             let reader = timeout(PATIENCE, reading).await.expect("it is woken");
             ours = reader.unwrap().unsplit(writer);
+            ours.write_all(b"small").await.unwrap();
+            assert_eq!(read(&mut theirs, &mut [0; 16]).await.unwrap(), 5);
             assert!(is_light(&ours) && !is_light(&theirs));
         }
     }
@@ -188,6 +191,37 @@ async fn what_was_just_accepted_and_says_nothing_is_waited_for() {
     }
     test::<TcpStream>(sockets_of_tcp()).await;
     test::<UnixStream>(sockets_of_unix()).await;
+}
+
+/// The system says so once, and then that nothing is left.
+#[tokio::test]
+async fn a_client_that_was_reset_before_it_was_read_is_an_error() {
+    let [ours, theirs] = sockets_of_tcp();
+    rustix::net::sockopt::set_socket_linger(&theirs, Some(Duration::ZERO)).unwrap();
+    drop(theirs);
+    let mut ours = Socket::<TcpStream>::accepted(ours).unwrap();
+    let error = read(&mut ours, &mut [0; 16]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+/// On one thread they would run when the flood is over.
+#[tokio::test]
+async fn a_flood_of_clients_keeps_nobody_else_from_running() {
+    const CLIENTS: usize = 400;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1024).unwrap().into_std().unwrap();
+    let at = listener.local_addr().unwrap();
+    let clients = (0..CLIENTS).map(|_| std::net::TcpStream::connect(at).unwrap());
+    let _clients: Vec<_> = clients.collect();
+    let listener = watch(listener.into()).unwrap();
+    // The first is waited for.
+    let mut accepted = vec![next(&listener, |listener| accept(listener)).await.unwrap()];
+    let other = tokio::spawn(async {});
+    while accepted.len() < CLIENTS && !other.is_finished() {
+        accepted.push(next(&listener, |listener| accept(listener)).await.unwrap());
+    }
+    assert!(other.is_finished(), "it waits for the end of the flood");
 }
 
 #[tokio::test]
