@@ -122,8 +122,7 @@ impl DatagramDriver {
     /// One turn: what callers left, what arrived, what is to be sent. Whether there may be more that
     /// nothing will wake the task for.
     fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
-        let now = now();
-        self.take_posts(now, scratch);
+        let now = self.take_posts(scratch);
         self.hand_out(now, cx, scratch);
         let more = self.receive(now, cx, scratch);
         if self.proto.poll_timeout().is_some_and(|due| now >= due) {

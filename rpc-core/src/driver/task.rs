@@ -141,8 +141,7 @@ impl Driver {
     /// One turn: what callers left, what arrived, what is to be sent. Whether there is more to do
     /// that nothing will wake the task for.
     fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
-        let now = now();
-        self.take_posts(now, scratch);
+        let now = self.take_posts(scratch);
         let mut more = true;
         for _ in 0..Self::READS {
             more = self.receive(now, cx, scratch);

@@ -10,20 +10,25 @@ use super::DatagramDriver;
 use crate::driver::desk::Post;
 use crate::driver::incoming::Started;
 use crate::driver::link::Link;
+use crate::driver::now;
 use crate::driver::scratch::Scratch;
 use crate::error::{Code, Error};
 use crate::proto::{Arguments, Event, Fault, Incoming};
 use crate::wire::{Payload, Reply};
 
 impl DatagramDriver {
-    /// Does what callers and handlers left on the desks.
-    pub(super) fn take_posts(&mut self, now: Instant, scratch: &mut Scratch) {
+    /// Does what callers and handlers left on the desks. The time then.
+    pub(super) fn take_posts(&mut self, scratch: &mut Scratch) -> Instant {
+        let mut time = now();
         for desk in 0..self.shared.desks_len() {
             self.shared.take_posts(desk, &mut scratch.posts);
             if !scratch.posts.is_empty() {
-                self.do_posts(now, scratch);
+                // Other threads may have called since, and what has no time left must not be sent.
+                time = now();
+                self.do_posts(time, scratch);
             }
         }
+        time
     }
 
     fn do_posts(&mut self, now: Instant, scratch: &mut Scratch) {
