@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    /// Has it set so often that the task is busy, to the same time.
+    /// Sets it, and notes so many reads that the task is busy.
     async fn keep_busy(alarm: &mut Alarm, due: Instant) {
         poll_fn(|cx| {
             alarm.set(due, now(), cx);

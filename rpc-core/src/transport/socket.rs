@@ -17,7 +17,7 @@ use rustix::net::{
 };
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Handle;
 use tokio::task::consume_budget;
 
@@ -61,6 +61,16 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + AsFd + Unpin {
 }
 
 impl Stream for TcpStream {
+    fn new(socket: OwnedFd) -> io::Result<Self> {
+        Self::from_std(socket.into())
+    }
+
+    fn into_socket(self) -> io::Result<OwnedFd> {
+        Ok(self.into_std()?.into())
+    }
+}
+
+impl Stream for UnixStream {
     fn new(socket: OwnedFd) -> io::Result<Self> {
         Self::from_std(socket.into())
     }
@@ -176,6 +186,48 @@ impl<S: Stream> Socket<S> {
         }
     }
 
+    /// Reads to memory that is filled.
+    fn poll_read_filled(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let (socket, is_fresh) = match &mut self.state {
+            State::Light { socket, is_fresh } => (socket, is_fresh),
+            State::Full { stream, .. } => return Pin::new(stream).poll_read(cx, buffer),
+            State::Gone(why) => return Poll::Ready(Err(again(why))),
+        };
+        if mem::take(is_fresh) {
+            let room = buffer.initialize_unfilled();
+            match recv(socket.get_ref(), room, RecvFlags::empty()) {
+                Ok((read, _)) => {
+                    buffer.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                // The system says it once.
+                Err(errno) => return Poll::Ready(Err(errno.into())),
+            }
+        }
+        loop {
+            let mut ready = ready!(socket.poll_read_ready(cx))?;
+            let room = buffer.initialize_unfilled();
+            match recv(ready.get_inner(), &mut *room, RecvFlags::empty()) {
+                Ok((read, _)) => {
+                    // Less than there was room for is all that there was.
+                    if 0 < read && read < room.len() {
+                        ready.clear_ready();
+                    }
+                    buffer.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Poll::Ready(Err(errno.into())),
+            }
+        }
+    }
+
     /// Writes up to `len` bytes: by itself, if there is room and the runtime need not be asked for it.
     fn poll_write_up_to(
         &mut self,
@@ -251,50 +303,6 @@ impl<S: Stream> AsyncRead for Socket<S> {
             self.wait(cx);
         }
         polled
-    }
-}
-
-impl<S: Stream> Socket<S> {
-    /// Reads to memory that is filled.
-    fn poll_read_filled(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let (socket, is_fresh) = match &mut self.state {
-            State::Light { socket, is_fresh } => (socket, is_fresh),
-            State::Full { stream, .. } => return Pin::new(stream).poll_read(cx, buffer),
-            State::Gone(why) => return Poll::Ready(Err(again(why))),
-        };
-        if mem::take(is_fresh) {
-            let room = buffer.initialize_unfilled();
-            match recv(socket.get_ref(), room, RecvFlags::empty()) {
-                Ok((read, _)) => {
-                    buffer.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                // The system says it once.
-                Err(errno) => return Poll::Ready(Err(errno.into())),
-            }
-        }
-        loop {
-            let mut ready = ready!(socket.poll_read_ready(cx))?;
-            let room = buffer.initialize_unfilled();
-            match recv(ready.get_inner(), &mut *room, RecvFlags::empty()) {
-                Ok((read, _)) => {
-                    // Less than there was room for is all that there was.
-                    if 0 < read && read < room.len() {
-                        ready.clear_ready();
-                    }
-                    buffer.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Poll::Ready(Err(errno.into())),
-            }
-        }
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rustix::net::accept;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 

@@ -15,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::credentials;
 use crate::transport::Identity;
-use crate::transport::socket::{self, Socket, Watched, next, watch};
+use crate::transport::socket::{Socket, Watched, next, watch};
 
 /// What the bytes go over.
 pub(in crate::transport) type Stream = Socket<UnixStream>;
@@ -24,16 +24,6 @@ pub(in crate::transport) type Stream = Socket<UnixStream>;
 pub(super) type Inner = Watched;
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
-
-impl socket::Stream for UnixStream {
-    fn new(socket: OwnedFd) -> io::Result<Self> {
-        Self::from_std(socket.into())
-    }
-
-    fn into_socket(self) -> io::Result<OwnedFd> {
-        Ok(self.into_std()?.into())
-    }
-}
 
 pub(super) fn listener(listener: UnixListener) -> io::Result<Inner> {
     watch(listener.into_std()?.into())
