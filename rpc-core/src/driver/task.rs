@@ -193,13 +193,18 @@ impl Driver {
     }
 
     /// Leads a connection that is over to its end: flush, shut down, wait for the peer.
-    fn part(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn part(&mut self, cx: &mut Context<'_>) {
         if let Phase::Flushing(until) = self.phase {
             if now() >= until {
                 self.phase = Phase::Done;
             } else if self.outbound.is_empty() {
+                // A peer that has gone waits for the end alone, which dropping tells it, too.
+                if self.peer_gone && !self.unflushed {
+                    self.phase = Phase::Done;
+                    return;
+                }
                 self.phase = match Pin::new(&mut self.io).poll_shutdown(cx) {
-                    Poll::Ready(Ok(())) if !self.peer_gone => Phase::Lingering(until),
+                    Poll::Ready(Ok(())) if self.lingers() => Phase::Lingering(until),
                     Poll::Ready(_) => Phase::Done,
                     Poll::Pending => return,
                 };
@@ -212,10 +217,16 @@ impl Driver {
         }
     }
 
+    /// Whether the last words could be lost if the connection were closed before the peer has.
+    fn lingers(&self) -> bool {
+        !self.peer_gone && !self.proto.was_settled()
+    }
+
     /// Sees to it that the task is woken when the protocol wants to be asked, or when writing counts
     /// as stalled.
     fn arm(&mut self, now: Instant, cx: &mut Context<'_>) {
         let farewell = match (self.phase, &self.broken) {
+            (Phase::Done, _) => return,
             (Phase::Flushing(until) | Phase::Lingering(until), _) => Some(until),
             (_, Some((until, _))) => Some(*until),
             _ => None,
@@ -250,7 +261,6 @@ impl Driver {
         for _ in 0..Self::TURNS {
             let before = self.phase;
             let more = self.turn(cx, scratch);
-            self.part(cx);
             if self.phase == Phase::Done {
                 return Poll::Ready(());
             }

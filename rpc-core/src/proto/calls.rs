@@ -440,6 +440,11 @@ impl Calls {
         self.table.is_empty()
     }
 
+    /// Whether the peer has answered every call that was sent.
+    pub(super) fn are_answered(&self) -> bool {
+        self.table.is_empty() && self.unanswered == 0
+    }
+
     /// Ends a call in the middle of its reply, of which more may be on its way.
     fn break_off(&mut self, id: CallId, more: bool) {
         if more {

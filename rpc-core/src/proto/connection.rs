@@ -88,6 +88,8 @@ pub(crate) struct Connection {
     dismissal: Option<(u8, String)>,
     /// Why the connection ended, once it has.
     ended: Option<Fault>,
+    /// Nothing that was said then can be lost any more.
+    was_settled: bool,
 }
 
 impl Connection {
@@ -157,6 +159,7 @@ impl Connection {
             draining: None,
             dismissal: None,
             ended: None,
+            was_settled: false,
         }
     }
 
@@ -412,6 +415,12 @@ impl Connection {
             && self.calls.is_empty()
             && self.served.len() == 0
             && self.outbox.is_empty()
+    }
+
+    /// Whether the connection ended when the peer had heard all that it was told: it need not be given
+    /// time for that.
+    pub(crate) fn was_settled(&self) -> bool {
+        self.was_settled
     }
 
     /// Bytes of requests under assembly, and of replies that the peer has not taken.

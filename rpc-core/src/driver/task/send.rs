@@ -45,6 +45,7 @@ impl Driver {
         self.flush(cx);
         // A peer that takes nothing any more has been given up.
         self.hand_out(now, cx, scratch);
+        self.part(cx);
         self.arm(now, cx);
     }
 

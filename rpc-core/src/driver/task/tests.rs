@@ -170,24 +170,24 @@ impl Nothing for Void {
     async fn nothing(&self) {}
 }
 
+#[crate::service]
+trait Work {
+    async fn quick(&self);
+    async fn never(&self);
+}
+
+struct Worker;
+
+impl Work for Worker {
+    async fn quick(&self) {}
+
+    async fn never(&self) {
+        std::future::pending().await
+    }
+}
+
 #[tokio::test]
 async fn a_deadline_holds_on_a_connection_that_was_busy() {
-    #[crate::service]
-    trait Work {
-        async fn quick(&self);
-        async fn never(&self);
-    }
-
-    struct Worker;
-
-    impl Work for Worker {
-        async fn quick(&self) {}
-
-        async fn never(&self) {
-            std::future::pending().await
-        }
-    }
-
     let builder = Server::builder().service(WorkServer::new(Worker));
     let server = builder.listen("tcp://127.0.0.1:0").start().await.unwrap();
     let work = WorkClient::connect(&server.addresses()[0]).await.unwrap();
@@ -240,4 +240,80 @@ async fn who_has_agreed_is_not_evicted() {
     assert_eq!(agreed.fault(), None);
     agreed.close();
     agreed.closed().cancelled().await;
+}
+
+/// A transport that does not tell that the peer has gone, and counts who holds it.
+struct Endless(Box<dyn Io>, #[allow(dead_code)] Arc<()>);
+
+impl AsyncRead for Endless {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        match Pin::new(&mut self.0).poll_read(cx, buffer) {
+            Poll::Ready(Ok(())) if buffer.filled().len() == before => Poll::Pending,
+            polled => polled,
+        }
+    }
+}
+
+impl AsyncWrite for Endless {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+struct ToEndless(Box<dyn Connector>, Arc<()>);
+
+#[async_trait]
+impl Connector for ToEndless {
+    async fn connect(&self) -> Result<Conduit, Error> {
+        let conduit = self.0.connect().await?;
+        let io = Endless(conduit.io, Arc::clone(&self.1));
+        Ok(Conduit::new(io, conduit.peer))
+    }
+
+    fn address(&self) -> &str {
+        self.0.address()
+    }
+}
+
+/// What was written and not read would be lost with a connection that is closed while the peer speaks.
+#[tokio::test(start_paused = true)]
+async fn a_peer_is_waited_for_unless_it_has_answered_all_calls() {
+    let builder = Server::builder().service(WorkServer::new(Worker));
+    let _server = builder.listen("memory:settled").start().await.unwrap();
+    let address: Address = "memory:settled".parse().unwrap();
+    for is_answered in [true, false] {
+        let held = Arc::new(());
+        let connector = address.connector(&ConnectOptions::new()).unwrap();
+        let channel = Channel::builder_over(ToEndless(connector, Arc::clone(&held)));
+        let work = WorkClient::new(channel.connect_lazy().unwrap());
+        work.quick().await.unwrap();
+        if !is_answered {
+            let late = work.with_deadline(Duration::from_millis(1));
+            late.never().await.unwrap_err();
+        }
+        let begin = now();
+        drop(work);
+        while Arc::strong_count(&held) > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let took = now().saturating_duration_since(begin);
+        assert_eq!(took < Driver::FAREWELL, is_answered, "{took:?}");
+    }
 }

@@ -53,6 +53,7 @@ impl Connection {
             }
             _ => fault.verdict(),
         };
+        self.was_settled = verdict.is_none() && self.is_settled();
         if let Some((code, text)) = verdict {
             // Calls that came after a go-away were passed over: its number must not rise.
             let last_id = self.leaving.unwrap_or_else(|| self.served.last());
@@ -110,6 +111,14 @@ impl Connection {
         // A call that counts as not run must not be completed after all.
         self.outbox.abandon();
         self.events.push_back(Event::Closed(fault));
+    }
+
+    /// Whether the peer has answered all that it was told, and told nothing itself that was answered.
+    fn is_settled(&self) -> bool {
+        self.handshake == Handshake::Established
+            && self.leaving.is_none()
+            && self.calls.are_answered()
+            && self.served.last() == 0
     }
 
     /// The connection is gone. What the peer said before it went explains more than how it went.

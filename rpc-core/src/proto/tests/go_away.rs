@@ -225,3 +225,40 @@ fn a_go_away_instead_of_the_answer_ends_the_connection() {
     pair.client.hear(&accepted());
     assert!(pair.client.terms.is_none());
 }
+
+#[test]
+fn who_closes_knows_whether_all_that_it_said_was_heard() {
+    fn was_settled(say: impl FnOnce(&mut Pair)) -> bool {
+        let mut pair = Pair::established();
+        say(&mut pair);
+        pair.drive();
+        pair.client.connection.close(Fault::Closed);
+        pair.client.connection.was_settled()
+    }
+    assert!(was_settled(|_| ()), "nothing was said");
+    assert!(was_settled(|pair| assert_eq!(pair.echo("hi"), value("hi"))));
+    let unanswered = |pair: &mut Pair| pair.client.call("hi");
+    assert!(!was_settled(|pair| {
+        unanswered(pair);
+    }));
+    assert!(!was_settled(|pair| {
+        let id = unanswered(pair);
+        pair.drive();
+        pair.client.cancel(id);
+    }));
+    assert!(!was_settled(|pair| pair.client.go_away()));
+    assert!(!was_settled(|pair| {
+        pair.server.call("back");
+        pair.drive();
+        pair.client.respond_all();
+    }));
+}
+
+#[test]
+fn before_the_handshake_is_over_nobody_knows_what_was_heard() {
+    let mut pair = Pair::new();
+    pair.client.connection.close(Fault::Closed);
+    pair.server.connection.close(Fault::Closed);
+    assert!(!pair.client.connection.was_settled());
+    assert!(!pair.server.connection.was_settled());
+}
