@@ -31,6 +31,8 @@ mod port;
 mod restart;
 #[cfg(all(target_os = "linux", feature = "unix"))]
 mod socket;
+#[cfg(all(target_os = "linux", feature = "unix"))]
+mod sockopt;
 mod tcp;
 #[cfg(feature = "_tls")]
 mod tls;

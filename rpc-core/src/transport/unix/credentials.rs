@@ -1,40 +1,16 @@
-//! Which process is at the other end of a Unix socket: one system call. The runtime makes it for streams of
-//! its own alone, which are watched for too much; and `rustix` has the number of the process in a type that
-//! is never 0, which is what the system says of a process that this one cannot see.
-#![allow(unsafe_code)]
+//! Which process is at the other end of a Unix socket.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::AsFd;
 
-use crate::transport::Identity;
+use crate::transport::{Identity, sockopt};
 
 /// The process that connected, or began to listen, at the other end of a connected socket.
 ///
 /// # Errors
 /// The system's: it is no Unix socket.
 pub(super) fn of_peer(socket: impl AsFd) -> io::Result<Identity> {
-    let mut credentials = libc::ucred {
-        pid: 0,
-        uid: libc::uid_t::MAX,
-        gid: libc::gid_t::MAX,
-    };
-    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the system writes at most `len` bytes to `credentials`, any of whose bits may be anything,
-    // and how many they are to `len`; both outlive the call, and so does the descriptor, which is
-    // borrowed.
-    let failed = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut credentials).cast(),
-            &raw mut len,
-        )
-    };
-    if failed != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let libc::ucred { pid, uid, gid } = credentials;
+    let libc::ucred { pid, uid, gid } = sockopt::peer_credentials(socket)?;
     let pid = u32::try_from(pid).ok().filter(|pid| *pid != 0);
     Ok(Identity::process(uid, gid, pid))
 }
