@@ -36,3 +36,26 @@ pub(super) fn peer_credentials(socket: impl AsFd) -> io::Result<libc::ucred> {
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+/// Has a listener of TCP bring a connection only once its client has said something, or after about so
+/// many seconds without.
+///
+/// # Errors
+/// The system's: it is no socket of TCP.
+pub(super) fn defer_accept(listener: impl AsFd, seconds: libc::c_int) -> io::Result<()> {
+    // SAFETY: the system reads `seconds`, which outlives the call, as does the descriptor, which is
+    // borrowed.
+    let failed = unsafe {
+        libc::setsockopt(
+            listener.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            size_of_val(&seconds) as libc::socklen_t,
+        )
+    };
+    match failed {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 
 use super::{SEND_BUFFER, is_loopback};
 use crate::transport::socket::{Socket, Watched, next, watch};
+use crate::transport::sockopt::defer_accept;
 
 /// What the bytes go over.
 pub(in crate::transport) type Stream = Socket<TcpStream>;
@@ -22,8 +23,17 @@ pub(super) type Inner = Watched;
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
+/// How long the system keeps a connection to itself whose client says nothing, in seconds: the least
+/// that it can count. Clients speak first, right behind the last leg of TCP's own handshake, and with
+/// what one says the server has something to do; without that it would be woken twice for each. One
+/// that stays silent comes in then, and has as long to say hello as any.
+const SILENCE: i32 = 1;
+
 pub(super) fn listener(listener: tokio::net::TcpListener) -> io::Result<Inner> {
-    watch(listener.into_std()?.into())
+    let listener = OwnedFd::from(listener.into_std()?);
+    // A wish, which the system need not grant.
+    let _ = defer_accept(&listener, SILENCE);
+    watch(listener)
 }
 
 /// The next connection, where it comes from and which address it came to, unless it came from this
@@ -97,5 +107,45 @@ fn ends(socket: impl AsFd, at: SocketAddr) -> (SocketAddr, Option<SocketAddr>) {
             (address(peer).unwrap_or(at), own)
         }
         false => (at, own),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A listener, and somebody who has connected to it.
+    async fn pair() -> (Inner, std::net::TcpStream) {
+        let inner = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = inner.local_addr().unwrap();
+        let inner = listener(inner).unwrap();
+        (inner, std::net::TcpStream::connect(here).unwrap())
+    }
+
+    const SOON: Duration = Duration::from_millis(100);
+    const LATE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn who_comes_is_let_in_with_the_first_word() {
+        let (listener, mut client) = pair().await;
+        assert!(timeout(SOON, accept(&listener)).await.is_err(), "too soon");
+        client.write_all(b"hello").unwrap();
+        let (_, from, _) = timeout(LATE, accept(&listener)).await.unwrap().unwrap();
+        assert_eq!(from, client.local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_is_let_in_all_the_same_and_so_is_who_leaves() {
+        let (listener, client) = pair().await;
+        let came = timeout(LATE, accept(&listener)).await.unwrap();
+        assert_eq!(came.unwrap().1, client.local_addr().unwrap());
+        let here = client.peer_addr().unwrap();
+        drop(std::net::TcpStream::connect(here).unwrap());
+        timeout(LATE, accept(&listener)).await.unwrap().unwrap();
     }
 }
