@@ -26,7 +26,15 @@ pub(super) struct Socket<S> {
     state: State<S>,
     /// Who waits for what arrives.
     reader: Option<Waker>,
+    /// What is to be asked of the system from the second write on.
+    wishes: Option<Wishes>,
+    /// One write was made, or more.
+    has_spoken: bool,
 }
+
+/// Asks the system for something that matters between one write and the next: who has but one thing to say
+/// needs none of it.
+pub(super) type Wishes = fn(&OwnedFd);
 
 enum State<S> {
     /// Watched for what arrives.
@@ -128,17 +136,37 @@ impl<S: Stream> Socket<S> {
         Self::light(socket, true)
     }
 
+    /// With something that is to be asked of the system.
+    pub(super) fn with_wishes(mut self, wishes: Wishes) -> Self {
+        self.wishes = Some(wishes);
+        self
+    }
+
     fn light(socket: OwnedFd, is_fresh: bool) -> io::Result<Self> {
         let socket = watch(socket)?;
-        Ok(Self {
-            state: State::Light { socket, is_fresh },
+        Ok(Self::of(State::Light { socket, is_fresh }))
+    }
+
+    fn of(state: State<S>) -> Self {
+        Self {
+            state,
             reader: None,
-        })
+            wishes: None,
+            has_spoken: false,
+        }
+    }
+
+    /// Asks for what is wished, if it has not been asked for.
+    fn make_wishes(&mut self) {
+        if let (Some(wishes), State::Light { socket, .. }) = (self.wishes.take(), &self.state) {
+            wishes(socket.get_ref());
+        }
     }
 
     /// The stream of the runtime's that this is from now on, for a large message.
     fn full(&mut self) -> io::Result<Pin<&mut S>> {
         if let State::Light { .. } = self.state {
+            self.make_wishes();
             self.change(|state| {
                 let socket = state.into_socket()?;
                 let stream = S::new(socket)?;
@@ -236,6 +264,9 @@ impl<S: Stream> Socket<S> {
         poll_write: impl FnOnce(Pin<&mut S>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         self.rest();
+        if self.wishes.is_some() && mem::replace(&mut self.has_spoken, true) {
+            self.make_wishes();
+        }
         match &mut self.state {
             State::Light { socket, .. } => match write(socket.get_ref()) {
                 Err(Errno::AGAIN) => poll_write(self.full()?),
@@ -281,11 +312,9 @@ fn again(error: &io::Error) -> io::Error {
     }
 }
 
-impl<S> From<S> for Socket<S> {
+impl<S: Stream> From<S> for Socket<S> {
     fn from(stream: S) -> Self {
-        let state = State::Full { stream, calm: 0 };
-        let reader = None;
-        Self { state, reader }
+        Self::of(State::Full { stream, calm: 0 })
     }
 }
 

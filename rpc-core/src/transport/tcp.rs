@@ -330,6 +330,7 @@ mod tests {
     #[cfg(all(target_os = "linux", feature = "unix"))]
     async fn neither_end_waits_for_acknowledgements() {
         use rustix::net::sockopt::{socket_send_buffer_size, tcp_nodelay};
+        use tokio::io::AsyncWriteExt as _;
 
         let mut listener = TcpListener::bind(&at("127.0.0.1:0"), &ListenOptions::new())
             .await
@@ -339,7 +340,14 @@ mod tests {
         };
         let here = vec![here.to_string().parse().unwrap()];
         let at = at("127.0.0.1:1");
-        let (client, server) = tokio::join!(dial_any(here, &at), listener.accept_stream());
+        let speak = async {
+            let (mut stream, peer, is_local) = dial_any(here, &at).await.unwrap();
+            // From the second write on it matters.
+            stream.write_all(b"one").await.unwrap();
+            stream.write_all(b"two").await.unwrap();
+            Ok::<_, Error>((stream, peer, is_local))
+        };
+        let (client, server) = tokio::join!(speak, listener.accept_stream());
         for (stream, peer, is_local) in [client.unwrap(), server.unwrap()] {
             let socket = stream.descriptor().unwrap();
             assert!(tcp_nodelay(socket).unwrap());

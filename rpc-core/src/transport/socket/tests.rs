@@ -237,3 +237,22 @@ async fn a_peer_that_is_gone_is_an_error() {
     test(tcp()).await;
     test(unix()).await;
 }
+
+#[tokio::test]
+async fn what_is_wished_is_asked_for_with_the_second_write_or_a_large_message() {
+    use rustix::net::sockopt::{set_tcp_nodelay, tcp_nodelay};
+
+    fn ends() -> Ends<TcpStream> {
+        tcp().map(|end| end.with_wishes(|socket| set_tcp_nodelay(socket, true).unwrap()))
+    }
+    fn is_asked(socket: &Socket<TcpStream>) -> bool {
+        tcp_nodelay(socket.descriptor().unwrap()).unwrap()
+    }
+    let [mut ours, mut theirs] = ends();
+    for writes in 1..4 {
+        ours.write_all(b"small").await.unwrap();
+        assert_eq!(is_asked(&ours), writes > 1);
+    }
+    theirs.read_buf(&mut Vec::with_capacity(100)).await.unwrap();
+    assert!(is_asked(&theirs), "it is the runtime's now");
+}

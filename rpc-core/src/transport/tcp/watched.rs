@@ -66,10 +66,6 @@ pub(super) async fn connect(
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
     let socket = socket_with(family, SocketType::STREAM, FLAGS, None)?;
-    // Wishes, which the system need not grant. A small call is not to wait for the acknowledgement
-    // of the one before.
-    let _ = sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER as usize);
-    let _ = sockopt::set_tcp_nodelay(&socket, true);
     let mut asked = rustix::net::connect(&socket, &at);
     let is_here = is_loopback(at) || at.ip().is_unspecified();
     if asked == Err(Errno::INPROGRESS) && is_here {
@@ -78,9 +74,10 @@ pub(super) async fn connect(
     match asked {
         Ok(()) => {
             let (at, own) = ends(&socket, at);
-            Ok((Socket::new(socket)?, at, own))
+            Ok((Socket::new(socket)?.with_wishes(wish), at, own))
         }
         Err(Errno::INPROGRESS | Errno::ALREADY) => {
+            wish(&socket);
             let stream = TcpStream::from_std(socket.into())?;
             stream.writable().await?;
             if let Some(error) = stream.take_error()? {
@@ -91,6 +88,13 @@ pub(super) async fn connect(
         }
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Wishes, which the system need not grant: that what it keeps for the peer is bounded, and that a small call
+/// does not wait for the acknowledgement of the one before.
+fn wish(socket: &OwnedFd) {
+    let _ = sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER as usize);
+    let _ = sockopt::set_tcp_nodelay(socket, true);
 }
 
 fn address(asked: rustix::io::Result<SocketAddrAny>) -> Option<SocketAddr> {
