@@ -218,7 +218,12 @@ impl Attempt {
         }
         let inner = Arc::clone(&self.dialer.inner);
         let limit = inner.options.limits.handshake;
-        let connected = tokio::time::timeout(limit, inner.connector.connect()).await;
+        let mut connecting = inner.connector.connect();
+        // Most are over at once, and need no timer.
+        let connected = match poll_fn(|cx| Poll::Ready(connecting.as_mut().poll(cx))).await {
+            Poll::Ready(connected) => Ok(connected),
+            Poll::Pending => tokio::time::timeout(limit, connecting).await,
+        };
         let connected = connected.unwrap_or_else(|_| {
             let text = format!("no connection within {limit:?}");
             Err(Error::new(Code::Unreachable, text))

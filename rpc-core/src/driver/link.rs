@@ -221,6 +221,11 @@ impl Link {
         self.shared().fault().map(Fault::to_error)
     }
 
+    /// Whether the runtime of the connection has several threads.
+    pub(crate) fn has_threads(&self) -> bool {
+        self.shared().has_threads()
+    }
+
     /// Who is at the other end.
     pub(crate) fn peer(&self) -> &Peer {
         &self.shared().peer

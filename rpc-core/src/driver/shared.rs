@@ -106,6 +106,11 @@ impl Shared {
         }
     }
 
+    /// Whether the runtime of the connection has several threads.
+    pub(super) fn has_threads(&self) -> bool {
+        self.has_threads
+    }
+
     /// Why the connection ended, if it has.
     pub(super) fn fault(&self) -> Option<&Fault> {
         self.fault.get()

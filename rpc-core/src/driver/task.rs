@@ -112,11 +112,11 @@ impl Driver {
     ) -> Self {
         let charge = handler.as_ref().map(|handler| handler.gauge().charge(0));
         Self {
+            gathers: shared.has_threads(),
             shared,
             proto: Box::new(proto),
             io,
             handler,
-            gathers: has_threads(),
             gathered: false,
             session: None,
             is_serving: false,

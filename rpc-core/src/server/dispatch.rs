@@ -21,7 +21,7 @@ use super::router::Router;
 use super::routes::Route;
 use crate::cancellation::Cancellation;
 use crate::context::Context;
-use crate::driver::{Charge, Link, Session, Started, Ticket, has_threads, now, spawn};
+use crate::driver::{Charge, Link, Session, Started, Ticket, now, spawn};
 use crate::error::{Code, Error, Executed};
 use crate::proto::{Incoming, Terms};
 use crate::race::{Either, race};
@@ -66,11 +66,11 @@ impl Dispatch {
     pub(super) fn new(router: Arc<Router>, link: Link) -> Self {
         Self {
             router,
+            has_threads: link.has_threads(),
             caller: link.clone(),
             link,
             kept: None,
             context: None,
-            has_threads: has_threads(),
             pace: Pace::new(),
         }
     }
