@@ -362,6 +362,22 @@ async fn a_child_is_started_again_if_that_is_wished() {
 }
 
 #[tokio::test]
+async fn a_child_that_is_told_to_end_has_not_failed() {
+    let builder = Channel::builder_for(plugin(&["serve"])).restart(Restart::on_failure());
+    let child = PluginClient::new(builder.connect().await.unwrap());
+    let pid = child.pid().await.unwrap();
+    signal(pid, Signal::TERM);
+    is_reaped(pid).await;
+    let error = child.echo(1).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("exited with code 0; it is not started"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_child_that_fails_again_and_again_is_given_up() {
     let policy = Restart::always().attempts(2);
     let builder = Channel::builder("exec:sh -c 'exit 9'").restart(policy);

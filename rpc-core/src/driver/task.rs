@@ -198,7 +198,8 @@ impl Driver {
             if now() >= until {
                 self.phase = Phase::Done;
             } else if self.outbound.is_empty() {
-                // A peer that has gone waits for the end alone, which dropping tells it, too.
+                // A peer that has gone waits for the end alone, which dropping tells it, too, as soon as
+                // no process has a copy of the descriptor.
                 if self.peer_gone && !self.unflushed {
                     self.phase = Phase::Done;
                     return;

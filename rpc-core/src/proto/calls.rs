@@ -440,7 +440,8 @@ impl Calls {
         self.table.is_empty()
     }
 
-    /// Whether the peer has answered every call that was sent.
+    /// Whether the peer has answered every call that was sent; `false` as well once a call has ended here
+    /// before its answer.
     pub(super) fn are_answered(&self) -> bool {
         self.table.is_empty() && self.unanswered == 0
     }

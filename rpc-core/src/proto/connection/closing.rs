@@ -113,10 +113,12 @@ impl Connection {
         self.events.push_back(Event::Closed(fault));
     }
 
-    /// Whether the peer has answered all that it was told, and told nothing itself that was answered.
+    /// Whether the peer has answered all that it was told, and told nothing itself that was answered. One
+    /// that is leaving may have more to tell below the protocol: how its process ended.
     fn is_settled(&self) -> bool {
         self.handshake == Handshake::Established
             && self.leaving.is_none()
+            && self.draining.is_none()
             && self.calls.are_answered()
             && self.served.last() == 0
     }

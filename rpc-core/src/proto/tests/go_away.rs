@@ -247,6 +247,7 @@ fn who_closes_knows_whether_all_that_it_said_was_heard() {
         pair.client.cancel(id);
     }));
     assert!(!was_settled(|pair| pair.client.go_away()));
+    assert!(!was_settled(|pair| pair.server.go_away()), "it may go on");
     assert!(!was_settled(|pair| {
         pair.server.call("back");
         pair.drive();
