@@ -323,6 +323,17 @@ fn row_50_a_child_that_spins_ends_with_its_parent() {
     }
 }
 
+/// The child ended by itself and well, which is no failure.
+async fn has_ended_well(child: &PluginClient) {
+    let error = child.echo(1).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("exited with code 0; it is not started"),
+        "{error}"
+    );
+}
+
 #[tokio::test]
 async fn a_child_is_started_again_if_that_is_wished() {
     let builder = Channel::builder_for(plugin(&["serve"])).restart(Restart::on_failure());
@@ -350,15 +361,8 @@ async fn a_child_is_started_again_if_that_is_wished() {
     pids.sort_unstable();
     pids.dedup();
     assert_eq!(pids.len(), 4, "each life has a number of its own");
-    // It ends by itself and well, and that is no failure.
     child.exit(0).await.unwrap_err();
-    let error = child.echo(1).await.unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("exited with code 0; it is not started"),
-        "{error}"
-    );
+    has_ended_well(&child).await;
 }
 
 #[tokio::test]
@@ -368,13 +372,7 @@ async fn a_child_that_is_told_to_end_has_not_failed() {
     let pid = child.pid().await.unwrap();
     signal(pid, Signal::TERM);
     is_reaped(pid).await;
-    let error = child.echo(1).await.unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("exited with code 0; it is not started"),
-        "{error}"
-    );
+    has_ended_well(&child).await;
 }
 
 #[tokio::test]

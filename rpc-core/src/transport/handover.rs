@@ -106,9 +106,13 @@ mod tests {
             let mut listener = address.listen(&Default::default()).await.unwrap();
             let here: Address = listener.address().parse().unwrap();
             let connector = here.connector(&Default::default()).unwrap();
-            let (client, accepted) = tokio::join!(connector.connect(), listener.accept());
-            let (mut client, accepted) = (client.unwrap(), accepted.unwrap());
-            client.io.write_all(b"early").await.unwrap();
+            let speak = async {
+                let mut client = connector.connect().await.unwrap();
+                client.io.write_all(b"early").await.unwrap();
+                client
+            };
+            let (mut client, accepted) = tokio::join!(speak, listener.accept());
+            let accepted = accepted.unwrap();
 
             let handover = accepted.hand_over().unwrap().unwrap();
             let peer = accepted.peer.clone();

@@ -31,10 +31,7 @@ pub(super) fn peer_credentials(socket: impl AsFd) -> io::Result<libc::ucred> {
             &raw mut len,
         )
     };
-    match failed {
-        0 => Ok(credentials),
-        _ => Err(io::Error::last_os_error()),
-    }
+    checked(failed).map(|()| credentials)
 }
 
 /// Has a listener of TCP bring a connection only once its client has said something, or after about so
@@ -54,6 +51,11 @@ pub(super) fn defer_accept(listener: impl AsFd, seconds: libc::c_int) -> io::Res
             size_of_val(&seconds) as libc::socklen_t,
         )
     };
+    checked(failed)
+}
+
+/// What a system call that was just made returned, as a result.
+fn checked(failed: libc::c_int) -> io::Result<()> {
     match failed {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

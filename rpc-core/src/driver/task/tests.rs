@@ -243,7 +243,10 @@ async fn who_has_agreed_is_not_evicted() {
 }
 
 /// A transport that does not tell that the peer has gone, and counts who holds it.
-struct Endless(Box<dyn Io>, #[allow(dead_code)] Arc<()>);
+struct Endless {
+    io: Box<dyn Io>,
+    _held: Arc<()>,
+}
 
 impl AsyncRead for Endless {
     fn poll_read(
@@ -252,7 +255,7 @@ impl AsyncRead for Endless {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        match Pin::new(&mut self.0).poll_read(cx, buffer) {
+        match Pin::new(&mut self.io).poll_read(cx, buffer) {
             Poll::Ready(Ok(())) if buffer.filled().len() == before => Poll::Pending,
             polled => polled,
         }
@@ -265,15 +268,15 @@ impl AsyncWrite for Endless {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 
@@ -283,7 +286,10 @@ struct ToEndless(Box<dyn Connector>, Arc<()>);
 impl Connector for ToEndless {
     async fn connect(&self) -> Result<Conduit, Error> {
         let conduit = self.0.connect().await?;
-        let io = Endless(conduit.io, Arc::clone(&self.1));
+        let io = Endless {
+            io: conduit.io,
+            _held: Arc::clone(&self.1),
+        };
         Ok(Conduit::new(io, conduit.peer))
     }
 
