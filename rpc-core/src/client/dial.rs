@@ -219,7 +219,7 @@ impl Attempt {
         let inner = Arc::clone(&self.dialer.inner);
         let limit = inner.options.limits.handshake;
         let mut connecting = inner.connector.connect();
-        // Most are over at once, and need no timer.
+        // To a place on this machine it is over at once, and needs no timer.
         let connected = match poll_fn(|cx| Poll::Ready(connecting.as_mut().poll(cx))).await {
             Poll::Ready(connected) => Ok(connected),
             Poll::Pending => tokio::time::timeout(limit, connecting).await,

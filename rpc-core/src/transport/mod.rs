@@ -239,7 +239,8 @@ pub trait Listener: Send + 'static {
     /// Must be cancel safe: the server drops the future whenever something else happens, and a
     /// connection that was not returned must be there for the next call. It must not wait for
     /// bytes of the peer either, or one silent client would keep out all the others; the system may
-    /// bring those who speak first, as that of `tcp://` on Linux does, and the silent a second later.
+    /// bring a client with its first bytes, and a silent one a second later, as it does for `tcp://` on
+    /// Linux with the feature `unix`.
     ///
     /// # Errors
     ///
