@@ -28,16 +28,20 @@ const _: () = assert!(crate::wire::MAGIC[0] == crate::transport::FIRST_BYTE);
 
 /// A handle to an open connection. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Link(Arc<Handle>);
-
-/// What the clones of a handle share.
-struct Handle {
+pub(crate) struct Link {
     shared: Arc<Shared>,
+    /// What the clones of a handle share beside the connection, if anything.
+    tie: Option<Arc<Tie>>,
+}
+
+/// What the clones of a handle share beside the connection.
+enum Tie {
     /// A client's connection ends with its last handle.
-    owns: bool,
+    Owner(Arc<Shared>),
     /// The peer is connected to another process, which passes on over this link what the two say to
     /// each other. Such a handle has no task: calls to the peer go over this link, too.
-    trunk: Option<Link>,
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
+    Trunk(Link),
 }
 
 impl Link {
@@ -50,11 +54,10 @@ impl Link {
         handler: Option<Arc<dyn Handler>>,
     ) -> (Self, Drive) {
         let shared = Shared::new(conduit.peer, limits.queued_calls);
-        let link = Self(Arc::new(Handle {
+        let link = Self {
             shared: Arc::clone(&shared),
-            owns: true,
-            trunk: None,
-        }));
+            tie: Some(Arc::new(Tie::Owner(Arc::clone(&shared)))),
+        };
         #[cfg(feature = "udp")]
         if let Some(datagrams) = conduit.datagrams {
             let driver = DatagramDriver::client(shared, datagrams, limits, opening, handler);
@@ -119,22 +122,17 @@ impl Link {
 
     /// A handle that does not keep the connection open.
     pub(super) fn without_owner(shared: Arc<Shared>) -> Self {
-        Self(Arc::new(Handle {
-            shared,
-            owns: false,
-            trunk: None,
-        }))
+        Self { shared, tie: None }
     }
 
     /// A handle to `peer`, who is connected to the process at the other end of `trunk`. It ends by
     /// [`end`](Self::end).
     #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(crate) fn beyond(trunk: Self, peer: Peer) -> Self {
-        Self(Arc::new(Handle {
+        Self {
             shared: Shared::new(peer, 0),
-            owns: false,
-            trunk: Some(trunk),
-        }))
+            tie: Some(Arc::new(Tie::Trunk(trunk))),
+        }
     }
 
     /// The peer [beyond](Self::beyond) the trunk has gone.
@@ -146,12 +144,16 @@ impl Link {
 
     /// The link over which a peer [beyond](Self::beyond) it is reached.
     pub(crate) fn trunk(&self) -> Option<&Self> {
-        self.0.trunk.as_ref()
+        match self.tie.as_deref() {
+            #[cfg(all(target_os = "linux", feature = "patterns"))]
+            Some(Tie::Trunk(trunk)) => Some(trunk),
+            _ => None,
+        }
     }
 
     #[inline]
     pub(super) fn shared(&self) -> &Shared {
-        &self.0.shared
+        &self.shared
     }
 
     /// Makes a call; its reply comes out of the returned future, which cancels the call when it is
@@ -282,7 +284,7 @@ impl Link {
 
     /// Whether both are handles of one connection.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0.shared, &other.0.shared)
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 }
 
@@ -294,10 +296,12 @@ impl fmt::Debug for Link {
     }
 }
 
-impl Drop for Handle {
+impl Drop for Tie {
     fn drop(&mut self) {
-        if self.owns {
-            self.shared.post(Post::Close(Fault::Closed));
+        match self {
+            Self::Owner(shared) => shared.post(Post::Close(Fault::Closed)),
+            #[cfg(all(target_os = "linux", feature = "patterns"))]
+            Self::Trunk(_) => {}
         }
     }
 }
