@@ -156,7 +156,7 @@ impl Context {
         inner
             .cancellation
             .as_ref()
-            .is_some_and(Cancellation::is_cancelled)
+            .is_some_and(|cancellation| cancellation.is_cancelled())
             || self.deadline.is_some_and(|deadline| now() >= deadline)
             || inner
                 .link

@@ -15,7 +15,7 @@ use super::now;
 use super::outgoing::Outgoing;
 use super::shared::Shared;
 use super::task::Driver;
-use crate::cancellation::Cancellation;
+use crate::cancellation::Latch;
 use crate::error::{Code, Error};
 use crate::limits::Limits;
 use crate::proto::{Call, Connection, Fault, Opening};
@@ -278,7 +278,7 @@ impl Link {
     }
 
     /// Fires when the connection has ended.
-    pub(crate) fn closed(&self) -> &Cancellation {
+    pub(crate) fn closed(&self) -> &Latch {
         &self.shared().closed
     }
 

@@ -11,7 +11,7 @@ use super::has_threads;
 use super::pile::Pile;
 use super::scratch::Scratch;
 use super::sleeper::Sleeper;
-use crate::cancellation::Cancellation;
+use crate::cancellation::Latch;
 use crate::error::{Code, Error, Executed};
 use crate::proto::{Call, Fault};
 use crate::transport::Peer;
@@ -40,7 +40,7 @@ pub(super) struct Shared {
     /// Distinguishes the connections of a process.
     pub(super) id: u64,
     /// Fires when the connection has ended.
-    pub(super) closed: Cancellation,
+    pub(super) closed: Latch,
     /// Why it has.
     fault: OnceLock<Fault>,
     /// The desks beside the first, where several threads have called.
@@ -97,7 +97,7 @@ impl Shared {
             sleeper: Sleeper::default(),
             posts_max: queued_calls.saturating_add(BATCH),
             id,
-            closed: Cancellation::new(),
+            closed: Latch::new(),
             fault: OnceLock::new(),
             more: OnceLock::new(),
             peer,
