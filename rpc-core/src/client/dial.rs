@@ -3,7 +3,7 @@
 use std::future::{Future as _, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::channel::{Options, Target};
+use crate::codec::CodecId;
 use crate::driver::{Drive, Link, now, spawn};
 use crate::error::{Code, Error};
 use crate::proto::Opening;
@@ -36,7 +37,6 @@ struct Inner {
     options: Arc<Options>,
     /// The instance that must answer, where discovery named one.
     expected: Option<[u8; 16]>,
-    address: Arc<str>,
     state: Mutex<State>,
 }
 
@@ -68,14 +68,12 @@ impl Dialer {
         options: Arc<Options>,
         expected: Option<[u8; 16]>,
     ) -> Self {
-        let address = connector.address().into();
         let state = Mutex::default();
         Self {
             inner: Arc::new(Inner {
                 connector,
                 options,
                 expected,
-                address,
                 state,
             }),
         }
@@ -178,6 +176,24 @@ impl Dialer {
     }
 }
 
+/// What a client brings to the handshake. It is the same for nearly all, who share it.
+fn opening(codec: CodecId, expected: Option<[u8; 16]>) -> Arc<Opening> {
+    static PLAIN: LazyLock<Arc<Opening>> = LazyLock::new(|| with(CodecId::BINCODE, None));
+    fn with(codec: CodecId, expected: Option<[u8; 16]>) -> Arc<Opening> {
+        Arc::new(Opening {
+            codecs: [codec.to_wire()].into(),
+            expected,
+            credentials: Bytes::new(),
+            instance: [0; 16],
+            refuse: None,
+        })
+    }
+    match (codec, expected) {
+        (CodecId::BINCODE, None) => Arc::clone(&PLAIN),
+        (codec, expected) => with(codec, expected),
+    }
+}
+
 /// Who needs a connection is answered so.
 enum Asked {
     Open(Link),
@@ -238,19 +254,10 @@ impl Attempt {
             handler,
             ..
         } = &*inner.options;
-        let opening = Opening {
-            codecs: [codec.to_wire()].into(),
-            expected: inner.expected,
-            credentials: Bytes::new(),
-            instance: [0; 16],
-            refuse: None,
-        };
-        let (link, driver) = Link::client(
-            conduit,
-            Arc::clone(limits),
-            Arc::new(opening),
-            handler.clone(),
-        );
+        let opening = opening(*codec, inner.expected);
+        let since = now();
+        let (link, driver) =
+            Link::client(since, conduit, Arc::clone(limits), opening, handler.clone());
         let again = inner.lock().connected_before;
         // Whoever answers must be the right one before any call goes there. And where a connection
         // was lost or drained, the listener may be closing: the system then resets who is still in
@@ -261,7 +268,7 @@ impl Attempt {
         if !waits {
             // Calls may go out right behind the hello. Should the peer refuse it, they fail as not
             // executed, and the next dial has to wait.
-            self.finish(Ok(link.clone()));
+            self.finish(Ok((link.clone(), since)));
         }
         Ok(Opened {
             attempt: self,
@@ -274,27 +281,31 @@ impl Attempt {
     /// The handshake is over, one way or the other.
     fn opened(mut self, link: Link, waits: bool) {
         match (link.fault(), waits) {
-            (fault, true) => self.finish(fault.map_or(Ok(link), Err)),
+            (fault, true) => self.finish(fault.map_or_else(|| Ok((link, now())), Err)),
             (Some(error), false) => self.dialer.inner.lock().fail(error),
             (None, false) => {}
         }
     }
 
-    fn finish(&mut self, result: Result<Link, Error>) {
+    /// There is a connection, and since when, or there is none.
+    fn finish(&mut self, result: Result<(Link, Instant), Error>) {
         self.over = true;
-        let address = &self.dialer.inner.address;
-        let result = result.map_err(|error| error.with_address(Arc::clone(address)));
+        let result = result.map_err(|error| error.with_address(self.dialer.address()));
         let mut state = self.dialer.inner.lock();
-        match &result {
-            Ok(link) => {
+        let result = match result {
+            Ok((link, since)) => {
                 if !state.abandoned {
-                    state.link = Some((link.clone(), now()));
+                    state.link = Some((link.clone(), since));
                 }
                 state.backoff = None;
                 state.connected_before = true;
+                Ok(link)
             }
-            Err(error) => state.fail(error.clone()),
-        }
+            Err(error) => {
+                state.fail(error.clone());
+                Err(error)
+            }
+        };
         let waiters = state.dialling.take().unwrap_or_default();
         drop(state);
         for waiter in waiters {
@@ -453,7 +464,7 @@ impl Target for Dialer {
     }
 
     fn address(&self) -> Arc<str> {
-        Arc::clone(&self.inner.address)
+        self.inner.connector.address().into()
     }
 }
 

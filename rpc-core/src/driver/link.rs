@@ -45,9 +45,10 @@ enum Tie {
 }
 
 impl Link {
-    /// Takes over an open connection as its client. The returned driver must be spawned; it ends with
+    /// Takes over, now, an open connection as its client. The returned driver must be spawned; it ends with
     /// the last handle.
     pub(crate) fn client(
+        now: Instant,
         conduit: Conduit,
         limits: Arc<Limits>,
         opening: Arc<Opening>,
@@ -63,7 +64,7 @@ impl Link {
             let driver = DatagramDriver::client(shared, datagrams, limits, opening, handler);
             return (link, Drive::new(driver));
         }
-        let (now, events) = (now(), conduit.has_events);
+        let events = conduit.has_events;
         let proto = Connection::client(now, Arc::clone(&limits), opening);
         let driver = Driver::new(now, shared, proto, conduit.io, handler, limits, events);
         (link, Drive::new(driver))

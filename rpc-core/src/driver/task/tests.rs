@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::discovery::MatchmakerClient;
-use crate::driver::Link;
+use crate::driver::{Link, now};
 use crate::error::{Code, Error};
 use crate::proto::Opening;
 use crate::transport::{Address, Conduit, ConnectOptions, Connector, Peer};
@@ -221,7 +221,13 @@ async fn who_has_agreed_is_not_evicted() {
     });
     let dial = async |connector: Box<dyn Connector>| {
         let conduit = connector.connect().await.unwrap();
-        let (link, driver) = Link::client(conduit, Arc::clone(&limits), Arc::clone(&opening), None);
+        let (link, driver) = Link::client(
+            now(),
+            conduit,
+            Arc::clone(&limits),
+            Arc::clone(&opening),
+            None,
+        );
         tokio::spawn(driver);
         link
     };

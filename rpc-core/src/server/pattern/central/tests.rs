@@ -219,6 +219,7 @@ async fn the_end_of_a_subserver_ends_its_calls_alone() {
 async fn bombs_end_in_the_subserver() {
     let site = Site::new(1).await;
     let (link, driver) = Link::client(
+        now(),
         site.door(0).connect().await.unwrap(),
         Arc::default(),
         Arc::new(Opening {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::codec::CodecId;
-use crate::driver::{Drive, Handler, Link};
+use crate::driver::{Drive, Handler, Link, now};
 use crate::limits::Limits;
 use crate::proto::Opening;
 use crate::server::ServerBuilder;
@@ -32,7 +32,7 @@ pub(super) fn main(conduit: Conduit, handler: Arc<dyn Handler>) -> (Link, Drive)
 
 /// A subserver's end.
 pub(super) fn subserver(conduit: Conduit, handler: Arc<dyn Handler>) -> (Link, Drive) {
-    Link::client(conduit, limits(), opening(), Some(handler))
+    Link::client(now(), conduit, limits(), opening(), Some(handler))
 }
 
 /// Those of a connection that carries what many others do, to a process of our own.
