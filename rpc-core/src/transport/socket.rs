@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown,
@@ -112,9 +113,23 @@ pub(super) async fn next<T>(
         // No further await: what was accepted must be returned.
         match accept(ready.get_inner()) {
             Err(Errno::AGAIN) => ready.clear_ready(),
-            accepted => return accepted.map_err(io::Error::from),
+            Ok(accepted) => {
+                if is_drained(ready.get_inner()) {
+                    ready.clear_ready();
+                }
+                return Ok(accepted);
+            }
+            Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Whether nobody is left to be accepted. Linux makes the socket and its file before it looks whether
+/// there is somebody for them, so that this question costs an eighth of an `accept` in vain, with which
+/// every accept of a single client would end.
+fn is_drained(listener: &OwnedFd) -> bool {
+    let mut asked = [PollFd::new(listener, PollFlags::IN)];
+    poll(&mut asked, Some(&Timespec::default())) == Ok(0)
 }
 
 impl<S: Stream> Socket<S> {

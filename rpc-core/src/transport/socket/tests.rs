@@ -203,6 +203,30 @@ async fn a_client_that_was_reset_before_it_was_read_is_an_error() {
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
 
+/// The runtime is told once of those who came together, and once more of one who comes later.
+#[tokio::test]
+async fn all_clients_of_a_queue_are_accepted_and_none_is_looked_for_in_vain() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let at = listener.local_addr().unwrap();
+    let client = || std::net::TcpStream::connect(at).unwrap();
+    let listener = watch(listener.into()).unwrap();
+    let mut looks = 0;
+    let mut look = async || {
+        let accepted = next(&listener, |listener| {
+            looks += 1;
+            accept(listener)
+        });
+        timeout(PATIENCE, accepted).await.unwrap().unwrap();
+    };
+    let _together = [client(), client(), client()];
+    for _ in 0..3 {
+        look().await;
+    }
+    let ((), _later) = tokio::join!(look(), async { client() });
+    assert_eq!(looks, 4);
+}
+
 /// On one thread they would run when the flood is over.
 #[tokio::test]
 async fn a_flood_of_clients_keeps_nobody_else_from_running() {
