@@ -73,6 +73,11 @@ thread_local! {
     };
 }
 
+/// The number of the desk of this thread.
+fn own_number() -> usize {
+    DESK.with(|desk| *desk)
+}
+
 /// The token of no call.
 const NOBODY: usize = usize::MAX;
 
@@ -305,14 +310,18 @@ impl Shared {
         self.closes_when_idle.load(Ordering::Relaxed)
     }
 
-    /// Puts down the replies of calls by their tokens, and collects who waits for them, by the same.
+    /// Puts down the replies of calls by their tokens, and collects who waits for them, by the same: those
+    /// who called from this thread last. A runtime lets its other threads take the tasks that were woken
+    /// first, and they should find those whose memory they have near.
     pub(super) fn deliver(
         &self,
         replies: &mut Pile<(usize, Reply)>,
         wakers: &mut Vec<(usize, Waker)>,
     ) {
         let mut left = replies.len();
-        for number in 0..self.desks_len() {
+        let desks = self.desks_len();
+        let own = if desks > 1 { own_number() } else { 0 };
+        for number in (1..=desks).map(|step| (own + step) % desks) {
             let mut desk = self.desk(number);
             for (token, reply) in replies.entries() {
                 let its = Token(*token);
@@ -398,7 +407,7 @@ impl Shared {
         if !self.has_threads {
             return (0, lock(&self.first));
         }
-        let number = DESK.with(|desk| *desk);
+        let number = own_number();
         if number > 0 && self.more.get().is_none() {
             // Under the lock of the first desk: who ends the connection either finds these, or has been
             // there before, and then it is known that the connection has ended.

@@ -303,6 +303,33 @@ fn threads_leave_their_calls_on_desks_of_their_own() {
     assert_eq!(desks.calls_in_flight(), 0);
 }
 
+/// The first that are woken are those that a runtime hands to its other threads.
+#[test]
+fn who_called_from_the_thread_of_the_task_is_woken_last() {
+    let mut seen = [false; Token::DESKS];
+    while seen.contains(&false) {
+        let desks = desks();
+        let tokens = leave_on_all(&desks);
+        assert!(tokens.iter().all(|token| poll(&desks, *token).is_pending()));
+        let deliver = || {
+            let replies = tokens.iter().map(|token| (*token, Reply::default()));
+            let mut wakers = Vec::new();
+            desks.deliver(&mut Pile::of(replies), &mut wakers);
+            let woken = wakers.iter().map(|(token, _)| Token(*token).desk());
+            (own_number(), woken.collect::<Vec<_>>())
+        };
+        // Threads have the desks in turns.
+        let (own, woken) = thread::scope(|scope| scope.spawn(deliver).join().unwrap());
+        assert_eq!(woken.len(), tokens.len());
+        let others = woken.iter().take_while(|desk| **desk != own).count();
+        assert!(
+            woken[others..].iter().all(|desk| *desk == own),
+            "{own}: {woken:?}"
+        );
+        seen[own] = true;
+    }
+}
+
 #[test]
 fn what_is_no_call_stays_in_order_whichever_thread_leaves_it() {
     let desks = desks();
