@@ -139,14 +139,14 @@ impl Driver {
     }
 
     /// One turn: what callers left, what arrived, what is to be sent. Whether there is more to do
-    /// that nothing will wake the task for.
-    fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
+    /// that nothing will wake the task for, and whether callers have their replies now.
+    fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> (bool, bool) {
         let now = self.take_posts(scratch);
         let mut more = true;
         for _ in 0..Self::READS {
             more = self.receive(now, cx, scratch);
-            let answers_wait = self.gathers && self.is_serving;
-            if !more || answers_wait {
+            let somebody_waits = self.is_serving || !scratch.replies.is_empty();
+            if !more || self.gathers && somebody_waits {
                 break;
             }
         }
@@ -159,8 +159,12 @@ impl Driver {
         {
             session.rest();
         }
+        let has_replies = !scratch.replies.is_empty();
         self.deliver(scratch);
-        more || (self.phase == Phase::Open && self.is_done())
+        (
+            more || (self.phase == Phase::Open && self.is_done()),
+            has_replies,
+        )
     }
 
     /// Lets the protocol know the time, and sees to it that it is asked again when it wants to be.
@@ -261,9 +265,13 @@ impl Driver {
         self.is_stirred = false;
         for _ in 0..Self::TURNS {
             let before = self.phase;
-            let more = self.turn(cx, scratch);
+            let (more, has_replies) = self.turn(cx, scratch);
             if self.phase == Phase::Done {
                 return Poll::Ready(());
+            }
+            // Those who were woken run before the next replies are taken in, and leave their calls.
+            if more && has_replies && self.gathers && !self.is_stirred {
+                break;
             }
             if !more && self.phase == before {
                 if let Some(busy) = self.shared.sleep(cx) {

@@ -17,8 +17,13 @@ impl Driver {
     const FRAMES: usize = 1024;
 
     /// The same where calls come, and other threads could be at work: their answers are written then, so
-    /// that the peer has something to do while the next ones run.
-    const CALLS: usize = 64;
+    /// that the peer has something to do while the next ones run. Fewer would be too many wake-ups: two
+    /// processes on two processors take turns at those.
+    const CALLS: usize = 256;
+
+    /// The same where only replies come: those who waited for them run then, so that the peer has their
+    /// next calls while the others are woken.
+    pub(super) const REPLIES: usize = 64;
 
     /// Reads, lets the protocol take it in, and runs the calls that came. Whether there may be more:
     /// the system wakes the task only once a read has brought nothing.
@@ -65,9 +70,10 @@ impl Driver {
             }
             Poll::Pending if unread.is_empty() => false,
             Poll::Ready(Ok(())) | Poll::Pending => {
-                let frames = match self.gathers && self.session.is_some() {
-                    true => Self::CALLS,
-                    false => Self::FRAMES,
+                let frames = match (self.gathers, self.session.is_some()) {
+                    (false, _) => Self::FRAMES,
+                    (true, true) => Self::CALLS,
+                    (true, false) => Self::REPLIES,
                 };
                 let taken = self.take_in(&mut unread, frames, now, cx, scratch);
                 if taken > 0 {

@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use std::io;
 use std::sync::Arc;
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use super::*;
@@ -207,27 +208,24 @@ async fn a_deadline_holds_on_a_connection_that_was_busy() {
     }
 }
 
-/// A server that has too many in their handshake ends the oldest, which may just have agreed: then
-/// its calls run, and it stays.
-#[tokio::test]
-async fn who_has_agreed_is_not_evicted() {
-    let limits = Arc::new(Limits::default());
-    let opening = Arc::new(Opening {
+/// Of a client like most.
+fn opening() -> Arc<Opening> {
+    Arc::new(Opening {
         codecs: [CodecId::BINCODE.to_wire()].into(),
         expected: None,
         credentials: bytes::Bytes::new(),
         instance: [0; 16],
         refuse: None,
-    });
+    })
+}
+
+/// A server that has too many in their handshake ends the oldest, which may just have agreed: then
+/// its calls run, and it stays.
+#[tokio::test]
+async fn who_has_agreed_is_not_evicted() {
     let dial = async |connector: Box<dyn Connector>| {
         let conduit = connector.connect().await.unwrap();
-        let (link, driver) = Link::client(
-            now(),
-            conduit,
-            Arc::clone(&limits),
-            Arc::clone(&opening),
-            None,
-        );
+        let (link, driver) = Link::client(now(), conduit, Arc::default(), opening(), None);
         tokio::spawn(driver);
         link
     };
@@ -246,6 +244,76 @@ async fn who_has_agreed_is_not_evicted() {
     assert_eq!(agreed.fault(), None);
     agreed.close();
     agreed.closed().cancelled().await;
+}
+
+/// Counts how often it was called, or woken.
+#[derive(Clone, Default)]
+struct Count(Arc<AtomicUsize>);
+
+impl Count {
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Nothing for Count {
+    async fn nothing(&self) {
+        self.add();
+    }
+}
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.add();
+    }
+}
+
+/// Where there are several threads, those who waited for the first replies make their next calls before
+/// the rest is taken in.
+#[tokio::test]
+async fn callers_run_between_the_replies_of_a_batch() {
+    const CALLS: usize = 3 * Driver::REPLIES;
+    let ran = Count::default();
+    let builder = Server::builder().service(NothingServer::new(ran.clone()));
+    let _server = builder.listen("memory:batch").start().await.unwrap();
+    let address: Address = "memory:batch".parse().unwrap();
+    let connector = address.connector(&ConnectOptions::new()).unwrap();
+    let conduit = connector.connect().await.unwrap();
+
+    // A client of a runtime with several threads, whose task is run here.
+    let threads = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+    let (link, mut driver) = {
+        let _threads = threads.enter();
+        Link::client(now(), conduit, Arc::default(), opening(), None)
+    };
+    threads.shutdown_background();
+    let mut run = async || {
+        let polled = Pin::new(&mut driver).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending());
+        tokio::task::yield_now().await;
+        driver.has_agreed()
+    };
+    while !run().await {}
+    let client = NothingClient::new(Channel::over(link));
+    let woken = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut calls: Vec<_> = (0..CALLS).map(|_| Box::pin(client.nothing())).collect();
+    for call in &mut calls {
+        let polled = call.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+    }
+    while ran.get() < CALLS {
+        run().await;
+    }
+    assert_eq!(woken.get(), 0);
+    for batch in 1..=3 {
+        run().await;
+        assert_eq!(woken.get(), batch * Driver::REPLIES);
+    }
 }
 
 /// A transport that does not tell that the peer has gone, and counts who holds it.
