@@ -61,6 +61,8 @@ pub(crate) struct Driver {
     charge: Option<Charge>,
     /// The part of a frame that has arrived, and what there was no time for.
     inbound: Vec<u8>,
+    /// There was no time for all of that.
+    is_behind: bool,
     outbound: Transmit,
     /// When writing counts as stalled, while something is unsent.
     stall: Option<Instant>,
@@ -127,6 +129,7 @@ impl Driver {
             charge,
             limits,
             inbound: Vec::new(),
+            is_behind: false,
             outbound: Transmit::default(),
             stall: None,
             unflushed: false,

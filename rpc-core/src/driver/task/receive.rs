@@ -13,15 +13,15 @@ use crate::proto::Taken;
 use crate::wire::{Outcome, Payload};
 
 impl Driver {
-    /// Frames taken in one read: a flood on one connection must not starve the rest.
+    /// Frames taken in at once: a flood on one connection must not starve the rest.
     const FRAMES: usize = 1024;
 
-    /// The same where calls come, and other threads could be at work: their answers are written then, so
+    /// The same where calls may come, and other threads could be at work: their answers are written then, so
     /// that the peer has something to do while the next ones run. Fewer would be too many wake-ups: two
     /// processes on two processors take turns at those.
     const CALLS: usize = 256;
 
-    /// The same where only replies come: those who waited for them run then, so that the peer has their
+    /// The same where only replies can come: those who waited for them run then, so that the peer has their
     /// next calls while the others are woken.
     pub(super) const REPLIES: usize = 64;
 
@@ -48,7 +48,13 @@ impl Driver {
         }
         self.inbound.clear();
         let mut buffer = ReadBuf::new(input.get_mut(kept..).unwrap_or_default());
-        let polled = Pin::new(&mut self.io).poll_read(cx, &mut buffer);
+        // What is here comes first: so there is never more of it than one read brings, and no reply is lost
+        // to an error that comes after it.
+        let was_behind = mem::take(&mut self.is_behind);
+        let polled = match was_behind {
+            true => Poll::Pending,
+            false => Pin::new(&mut self.io).poll_read(cx, &mut buffer),
+        };
         let read = buffer.filled().len();
         let mut unread = input.get(..kept + read).unwrap_or_default();
         let moved = match polled {
@@ -68,9 +74,9 @@ impl Driver {
                 self.proto.handle_error(lost(error));
                 false
             }
-            Poll::Pending if unread.is_empty() => false,
+            Poll::Pending if unread.is_empty() && !was_behind => false,
             Poll::Ready(Ok(())) | Poll::Pending => {
-                let frames = match (self.gathers, self.session.is_some()) {
+                let frames = match (self.gathers, self.handler.is_some()) {
                     (false, _) => Self::FRAMES,
                     (true, true) => Self::CALLS,
                     (true, false) => Self::REPLIES,
@@ -79,7 +85,8 @@ impl Driver {
                 if taken > 0 {
                     self.alarm.note_read(now, cx);
                 }
-                taken > 0 || read > 0
+                self.is_behind = taken == frames && !unread.is_empty();
+                taken > 0 || read > 0 || was_behind
             }
         };
         if !unread.is_empty() {

@@ -272,8 +272,31 @@ impl Wake for Count {
     }
 }
 
+/// A transport that breaks after so many more reads that brought something.
+struct Breaking<R> {
+    io: R,
+    reads: Arc<AtomicUsize>,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Breaking<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.reads.load(Ordering::Relaxed) == 0 {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
+        if polled.is_ready() {
+            self.reads.fetch_sub(1, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
 /// Where there are several threads, those who waited for the first replies make their next calls before
-/// the rest is taken in.
+/// the rest is taken in. What has arrived is not lost to an error that comes after it.
 #[tokio::test]
 async fn callers_run_between_the_replies_of_a_batch() {
     const CALLS: usize = 3 * Driver::REPLIES;
@@ -283,6 +306,13 @@ async fn callers_run_between_the_replies_of_a_batch() {
     let address: Address = "memory:batch".parse().unwrap();
     let connector = address.connector(&ConnectOptions::new()).unwrap();
     let conduit = connector.connect().await.unwrap();
+    let (io, writer) = tokio::io::split(conduit.io);
+    let reads = Arc::new(AtomicUsize::new(1000));
+    let io = Breaking {
+        io,
+        reads: Arc::clone(&reads),
+    };
+    let conduit = Conduit::new(tokio::io::join(io, writer), conduit.peer);
 
     // A client of a runtime with several threads, whose task is run here.
     let threads = tokio::runtime::Builder::new_multi_thread().build().unwrap();
@@ -310,10 +340,17 @@ async fn callers_run_between_the_replies_of_a_batch() {
         run().await;
     }
     assert_eq!(woken.get(), 0);
+    reads.store(1, Ordering::Relaxed);
     for batch in 1..=3 {
         run().await;
         assert_eq!(woken.get(), batch * Driver::REPLIES);
     }
+    for call in calls {
+        call.await.unwrap();
+    }
+    let late = client.nothing();
+    driver.await;
+    assert_eq!(late.await.unwrap_err().code(), Code::Disconnected);
 }
 
 /// A transport that does not tell that the peer has gone, and counts who holds it.
