@@ -7,7 +7,6 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::channel::{Options, Target};
@@ -181,11 +180,8 @@ fn opening(codec: CodecId, expected: Option<[u8; 16]>) -> Arc<Opening> {
     static PLAIN: LazyLock<Arc<Opening>> = LazyLock::new(|| with(CodecId::BINCODE, None));
     fn with(codec: CodecId, expected: Option<[u8; 16]>) -> Arc<Opening> {
         Arc::new(Opening {
-            codecs: [codec.to_wire()].into(),
             expected,
-            credentials: Bytes::new(),
-            instance: [0; 16],
-            refuse: None,
+            ..Opening::offering([codec.to_wire()].into())
         })
     }
     match (codec, expected) {

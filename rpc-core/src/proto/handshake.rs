@@ -51,6 +51,19 @@ pub(crate) struct Opening {
     pub(crate) refuse: Option<(Code, &'static str)>,
 }
 
+impl Opening {
+    /// These codecs, and nothing else.
+    pub(crate) fn offering(codecs: Codecs) -> Self {
+        Self {
+            codecs,
+            expected: None,
+            credentials: Bytes::new(),
+            instance: [0; 16],
+            refuse: None,
+        }
+    }
+}
+
 /// What both sides agreed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::accept::Acceptor;
 use super::companion::Place;
 #[cfg(feature = "discovery")]
@@ -304,11 +302,8 @@ impl ServerBuilder {
         Ok(Arc::new(Reception {
             limits: Arc::new(self.limits),
             opening: Arc::new(Opening {
-                codecs: CodecId::ALL.iter().map(|codec| codec.to_wire()).collect(),
-                expected: None,
-                credentials: Bytes::new(),
                 instance,
-                refuse: None,
+                ..Opening::offering(CodecId::ALL.iter().map(|codec| codec.to_wire()).collect())
             }),
             connections_max: self.connections_max,
             connections_per_peer_max: self.connections_per_peer_max,

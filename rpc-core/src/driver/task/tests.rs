@@ -210,13 +210,7 @@ async fn a_deadline_holds_on_a_connection_that_was_busy() {
 
 /// Of a client like most.
 fn opening() -> Arc<Opening> {
-    Arc::new(Opening {
-        codecs: [CodecId::BINCODE.to_wire()].into(),
-        expected: None,
-        credentials: bytes::Bytes::new(),
-        instance: [0; 16],
-        refuse: None,
-    })
+    Arc::new(Opening::offering([CodecId::BINCODE.to_wire()].into()))
 }
 
 /// A server that has too many in their handshake ends the oldest, which may just have agreed: then

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -192,11 +191,8 @@ impl Knowledge {
         let router = Router::new(forwards, setup.calls_max, setup.buffers_max, setup.limits)?;
         let router = Arc::new(router);
         let opening = Opening {
-            codecs: CodecId::ALL.iter().map(|codec| codec.to_wire()).collect(),
-            expected: None,
-            credentials: Bytes::new(),
             instance: setup.instance,
-            refuse: None,
+            ..Opening::offering(CodecId::ALL.iter().map(|codec| codec.to_wire()).collect())
         };
         let connections = Connections::new(Arc::clone(&router), setup.handshaking_max);
         Ok(Arc::new(Lobby {

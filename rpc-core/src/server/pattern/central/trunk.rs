@@ -8,8 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::codec::CodecId;
 use crate::driver::{Drive, Handler, Link, now};
 use crate::limits::Limits;
@@ -53,11 +51,5 @@ fn limits() -> Arc<Limits> {
 }
 
 fn opening() -> Arc<Opening> {
-    Arc::new(Opening {
-        codecs: [CODEC.to_wire()].into(),
-        expected: None,
-        credentials: Bytes::new(),
-        instance: [0; 16],
-        refuse: None,
-    })
+    Arc::new(Opening::offering([CODEC.to_wire()].into()))
 }
