@@ -241,7 +241,7 @@ impl ServerBuilder {
         #[cfg(all(target_os = "linux", feature = "patterns"))]
         if let Some(duty) = duty {
             self.pattern
-                .perform(duty, &reception, &self.listen_options)
+                .perform(duty, &reception, self.listen_options)
                 .await;
             // Another server of the program: only the main process listens.
             let addresses = addresses.iter().map(ToString::to_string).collect();

@@ -13,7 +13,11 @@ mod forks;
 mod iterative;
 #[cfg(feature = "patterns")]
 mod queue;
+#[cfg(all(not(target_os = "linux"), feature = "patterns"))]
+mod unsupported;
 
+use std::fmt;
+use std::future::ready;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -27,7 +31,7 @@ pub use iterative::Iterative;
 
 use super::reception::{Full, Guest, Reception};
 #[cfg(all(target_os = "linux", feature = "patterns"))]
-use super::subserver::{Duty, Kind};
+use super::subserver::Duty;
 use crate::driver::spawn;
 use crate::error::{Code, Error};
 use crate::service::BoxFuture;
@@ -51,21 +55,10 @@ use crate::transport::ListenOptions;
 ///
 /// let builder = Server::builder().pattern(Iterative::new());
 /// ```
+///
+/// A program contains the patterns that it names, and no others.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum Pattern {
-    /// A task for each client.
-    Concurrent(Concurrent),
-    /// One client at a time.
-    #[cfg(feature = "patterns")]
-    Iterative(Iterative),
-    /// A process for each client.
-    #[cfg(feature = "patterns")]
-    Forking(Forking),
-    /// A few processes speak with all clients, for one that runs the handlers.
-    #[cfg(feature = "patterns")]
-    CentralDispatch(CentralDispatch),
-}
+pub struct Pattern(Box<dyn Strategy>);
 
 /// A task for each client: the concurrent server, and the default.
 ///
@@ -78,88 +71,38 @@ pub struct Concurrent;
 
 impl Default for Pattern {
     fn default() -> Self {
-        Self::Concurrent(Concurrent)
+        Concurrent.into()
     }
 }
 
 impl From<Concurrent> for Pattern {
     fn from(pattern: Concurrent) -> Self {
-        Self::Concurrent(pattern)
+        Self(Box::new(pattern))
     }
 }
 
 #[cfg(feature = "patterns")]
 impl From<Iterative> for Pattern {
     fn from(pattern: Iterative) -> Self {
-        Self::Iterative(pattern)
+        Self(Box::new(pattern))
     }
 }
 
 #[cfg(feature = "patterns")]
 impl From<CentralDispatch> for Pattern {
     fn from(pattern: CentralDispatch) -> Self {
-        Self::CentralDispatch(pattern)
+        Self(Box::new(pattern))
     }
 }
 
 #[cfg(feature = "patterns")]
 impl From<Forking> for Pattern {
     fn from(pattern: Forking) -> Self {
-        Self::Forking(pattern)
+        Self(Box::new(pattern))
     }
 }
 
 impl Pattern {
-    /// What receives the clients of a server from now on. `elsewhere` are the addresses that it
-    /// [listens](Self::listens) at itself.
-    ///
-    /// # Errors
-    /// The pattern needs something that this program or this system does not have.
-    #[cfg_attr(
-        not(feature = "patterns"),
-        expect(unused_variables, reason = "the concurrent server needs neither")
-    )]
-    pub(super) async fn host(
-        self,
-        reception: &Arc<Reception>,
-        elsewhere: Vec<String>,
-    ) -> Result<Arc<dyn Host>, Error> {
-        match self {
-            Self::Concurrent(pattern) => Ok(Arc::new(pattern)),
-            #[cfg(feature = "patterns")]
-            Self::Iterative(pattern) => Ok(Arc::new(pattern.host(reception))),
-            #[cfg(all(target_os = "linux", feature = "patterns"))]
-            Self::Forking(pattern) => Ok(Arc::new(forks::Forks::new(pattern, reception)?)),
-            #[cfg(all(target_os = "linux", feature = "patterns"))]
-            Self::CentralDispatch(pattern) => {
-                let dispatcher = central::Dispatcher::start(pattern, reception, elsewhere).await?;
-                Ok(Arc::new(dispatcher))
-            }
-            #[cfg(all(not(target_os = "linux"), feature = "patterns"))]
-            Self::Forking(_) | Self::CentralDispatch(_) => Err(needs_linux()),
-        }
-    }
-
-    /// Whether clients are handed over to other processes.
-    pub(super) fn hands_over(&self) -> bool {
-        match self {
-            Self::Concurrent(_) => false,
-            #[cfg(feature = "patterns")]
-            Self::Iterative(_) => false,
-            #[cfg(feature = "patterns")]
-            Self::Forking(_) | Self::CentralDispatch(_) => true,
-        }
-    }
-
-    /// Whether the pattern listens at an address itself, in a process of its own.
-    pub(super) fn listens(&self, address: &Address) -> bool {
-        match (self, address) {
-            #[cfg(feature = "patterns")]
-            (Self::CentralDispatch(_), Address::Fifo { .. }) => true,
-            _ => false,
-        }
-    }
-
     /// Whether the clients that come by an address can be served.
     ///
     /// # Errors
@@ -192,38 +135,83 @@ impl Pattern {
         .with_hint("listen at tcp://, unix: or fifo:, or use another pattern"))
     }
 
+    /// Whether clients are handed over to other processes.
+    pub(super) fn hands_over(&self) -> bool {
+        self.0.hands_over()
+    }
+
+    /// Whether the pattern listens at an address itself, in a process of its own.
+    pub(super) fn listens(&self, address: &Address) -> bool {
+        self.0.listens(address)
+    }
+
+    /// What receives the clients of a server from now on. `elsewhere` are the addresses that it
+    /// [listens](Self::listens) at itself.
+    ///
+    /// # Errors
+    /// The pattern needs something that this program or this system does not have.
+    pub(super) async fn host(
+        self,
+        reception: &Arc<Reception>,
+        elsewhere: Vec<String>,
+    ) -> Result<Arc<dyn Host>, Error> {
+        self.0.host(Arc::clone(reception), elsewhere).await
+    }
+
     /// In a subserver: does what this process was started for, and ends it. Returns if that is not
     /// the business of this server.
     #[cfg(all(target_os = "linux", feature = "patterns"))]
     pub(super) async fn perform(
-        &self,
-        duty: &Duty,
+        self,
+        duty: &'static Duty,
         reception: &Arc<Reception>,
-        options: &ListenOptions,
+        options: ListenOptions,
     ) {
-        let router = &reception.router;
-        let orders = |kind| duty.orders(kind, router.signature());
-        match self {
-            Self::Concurrent(_) | Self::Iterative(_) => {}
-            Self::Forking(_) => {
-                if let Some(orders) = orders(Kind::Forking) {
-                    forks::serve(duty, orders, Arc::clone(reception)).await;
-                }
-            }
-            Self::CentralDispatch(pattern) => {
-                if let Some(orders) = orders(Kind::Central) {
-                    let services = router.descriptors().collect();
-                    central::serve(pattern, services, options.clone(), orders).await;
-                }
-            }
-        }
+        let reception = Arc::clone(reception);
+        self.0.perform(duty, reception, options).await;
     }
 }
 
-#[cfg(all(not(target_os = "linux"), feature = "patterns"))]
-fn needs_linux() -> Error {
-    Error::new(Code::Unimplemented, "subservers need Linux")
-        .with_hint("use the pattern `Concurrent` on this system")
+/// A pattern that was chosen and is not at work. It is reached through a pointer, so that a program
+/// contains no other.
+trait Strategy: fmt::Debug + Send + Sync {
+    /// [`Pattern::hands_over`].
+    fn hands_over(&self) -> bool {
+        false
+    }
+
+    /// [`Pattern::listens`].
+    fn listens(&self, _: &Address) -> bool {
+        false
+    }
+
+    /// [`Pattern::host`].
+    fn host(
+        self: Box<Self>,
+        reception: Arc<Reception>,
+        elsewhere: Vec<String>,
+    ) -> BoxFuture<Result<Arc<dyn Host>, Error>>;
+
+    /// [`Pattern::perform`]. A pattern without subservers has nothing to do in one.
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
+    fn perform(
+        self: Box<Self>,
+        _: &'static Duty,
+        _: Arc<Reception>,
+        _: ListenOptions,
+    ) -> BoxFuture<()> {
+        Box::pin(ready(()))
+    }
+}
+
+impl Strategy for Concurrent {
+    fn host(
+        self: Box<Self>,
+        _: Arc<Reception>,
+        _: Vec<String>,
+    ) -> BoxFuture<Result<Arc<dyn Host>, Error>> {
+        Box::pin(ready(Ok(Arc::new(*self) as Arc<dyn Host>)))
+    }
 }
 
 /// Speaks with clients, or has somebody speak with them.
@@ -239,7 +227,7 @@ pub(super) trait Host: Send + Sync + 'static {
     /// Nobody is to come any more, and the clients are to leave when their calls are done. Sees to
     /// those who are not connected to this process.
     fn drain(&self) -> BoxFuture<()> {
-        Box::pin(std::future::ready(()))
+        Box::pin(ready(()))
     }
 
     /// Tells whether the door is open. A listener whose clients can wait outside is

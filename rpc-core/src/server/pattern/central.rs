@@ -36,6 +36,8 @@ mod hub;
 #[cfg(target_os = "linux")]
 mod office;
 #[cfg(target_os = "linux")]
+mod strategy;
+#[cfg(target_os = "linux")]
 mod subserver;
 #[cfg(target_os = "linux")]
 mod trunk;
@@ -45,11 +47,6 @@ mod tests;
 
 use std::num::NonZeroUsize;
 use std::process::Command;
-
-#[cfg(target_os = "linux")]
-pub(super) use dispatcher::Dispatcher;
-#[cfg(target_os = "linux")]
-pub(super) use subserver::serve;
 
 use crate::service::Descriptor;
 

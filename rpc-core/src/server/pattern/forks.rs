@@ -1,7 +1,7 @@
 //! The forking server at work: the main process's side, and a subserver's.
 
 use std::collections::VecDeque;
-use std::future::{Future as _, pending, poll_fn};
+use std::future::{Future as _, pending, poll_fn, ready};
 use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
 use super::queue::{Denied, Queue};
-use super::{Forking, Host};
+use super::{Forking, Host, Strategy};
 use crate::cancellation::Cancellation;
 use crate::driver::spawn;
 use crate::error::{Code, Error};
@@ -26,14 +26,44 @@ use crate::server::reception::{Guest, Reception};
 use crate::server::subserver::{
     Duty, Kind, Order, Progress, Report, Resources, Sentry, Starter, Subserver,
 };
-use crate::transport::{Conduit, Handover, Passage};
+use crate::service::BoxFuture;
+use crate::transport::{Conduit, Handover, ListenOptions, Passage};
 
 /// How long a subserver may outlive its client. What runs for it is dropped at once, so who needs
 /// longer computes and does not notice.
 const LEFT_ALONE_MAX: Duration = Duration::from_secs(5);
 
+impl Strategy for Forking {
+    fn hands_over(&self) -> bool {
+        true
+    }
+
+    fn host(
+        self: Box<Self>,
+        reception: Arc<Reception>,
+        _: Vec<String>,
+    ) -> BoxFuture<Result<Arc<dyn Host>, Error>> {
+        Box::pin(async move {
+            let forks = Forks::new(*self, &reception)?;
+            Ok(Arc::new(forks) as Arc<dyn Host>)
+        })
+    }
+
+    fn perform(
+        self: Box<Self>,
+        duty: &'static Duty,
+        reception: Arc<Reception>,
+        _: ListenOptions,
+    ) -> BoxFuture<()> {
+        match duty.orders(Kind::Forking, reception.router.signature()) {
+            Some(orders) => Box::pin(async move { serve(duty, orders, reception).await }),
+            None => Box::pin(ready(())),
+        }
+    }
+}
+
 /// Starts subservers, and gives each a client.
-pub(super) struct Forks(Arc<Inner>);
+struct Forks(Arc<Inner>);
 
 struct Inner {
     starter: Arc<Starter>,
@@ -53,7 +83,7 @@ struct Inner {
 struct Spare(oneshot::Sender<oneshot::Sender<Subserver>>);
 
 impl Forks {
-    pub(super) fn new(pattern: Forking, reception: &Reception) -> Result<Self, Error> {
+    fn new(pattern: Forking, reception: &Reception) -> Result<Self, Error> {
         let resources = Resources {
             memory: pattern.memory_max,
             cpu: pattern.cpu_max.map(|time| time.as_secs().max(1)),
@@ -299,11 +329,7 @@ async fn has_spoken(passage: Passage) -> io::Result<Option<Passage>> {
 }
 
 /// A subserver's side: serves the one client, and ends the process.
-pub(super) async fn serve(
-    duty: &Duty,
-    mut orders: Receiver<Order>,
-    reception: Arc<Reception>,
-) -> ! {
+async fn serve(duty: &Duty, mut orders: Receiver<Order>, reception: Arc<Reception>) -> ! {
     let passage = match orders.recv().await {
         Some(Order::Serve(passage)) => passage,
         Some(_) => std::process::exit(0),

@@ -1,18 +1,20 @@
 //! One client at a time: the basic server.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Host;
 use super::queue::{Denied, Place, Queue};
+use super::{Host, Strategy};
 use crate::cancellation::Cancellation;
 use crate::driver::spawn;
-use crate::error::Code;
+use crate::error::{Code, Error};
 use crate::race::{Either, race};
 use crate::server::connections::SHUTTING_DOWN;
 use crate::server::reception::{Guest, Reception};
+use crate::service::BoxFuture;
 
 /// One client at a time, at all addresses of the server together: the basic, or iterative, server.
 ///
@@ -81,20 +83,27 @@ impl Iterative {
         self.turn_max = turn;
         self
     }
-
-    pub(super) fn host(self, reception: &Reception) -> impl Host {
-        Turns {
-            queue: Arc::new(Queue::new(1, self.waiting_max, self.wait_max)),
-            turn_max: self.turn_max,
-            leaving: reception.connections.leaving().clone(),
-            closed: reception.connections.closed().clone(),
-        }
-    }
 }
 
 impl Default for Iterative {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Strategy for Iterative {
+    fn host(
+        self: Box<Self>,
+        reception: Arc<Reception>,
+        _: Vec<String>,
+    ) -> BoxFuture<Result<Arc<dyn Host>, Error>> {
+        let turns = Turns {
+            queue: Arc::new(Queue::new(1, self.waiting_max, self.wait_max)),
+            turn_max: self.turn_max,
+            leaving: reception.connections.leaving().clone(),
+            closed: reception.connections.closed().clone(),
+        };
+        Box::pin(ready(Ok(Arc::new(turns) as Arc<dyn Host>)))
     }
 }
 

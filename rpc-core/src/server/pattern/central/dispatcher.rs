@@ -53,7 +53,7 @@ const UNFIT: &str = "the transport cannot be passed on";
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The subservers of a server.
-pub(in crate::server) struct Dispatcher {
+pub(super) struct Dispatcher {
     starter: Arc<Starter>,
     setup: Setup,
     /// Addresses at which the first of them listens by itself.
@@ -78,7 +78,7 @@ impl Dispatcher {
     /// # Errors
     /// A service is written by hand; a subserver does not start, is another program, or cannot
     /// listen.
-    pub(in crate::server) async fn start(
+    pub(super) async fn start(
         pattern: CentralDispatch,
         reception: &Arc<Reception>,
         addresses: Vec<String>,

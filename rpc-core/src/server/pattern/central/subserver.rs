@@ -49,15 +49,15 @@ pub(super) struct Knowledge {
 }
 
 /// A subserver's side: serves what it is sent, and ends the process with the trunk.
-pub(in crate::server) async fn serve(
-    pattern: &CentralDispatch,
+pub(super) async fn serve(
+    pattern: CentralDispatch,
     services: Vec<&'static Descriptor>,
     options: ListenOptions,
     mut orders: mpsc::Receiver<Order>,
 ) -> ! {
     let knowledge = Knowledge {
         services,
-        callbacks: pattern.callbacks.clone(),
+        callbacks: pattern.callbacks,
         options,
     };
     let Some(Order::Trunk { reader, writer }) = orders.recv().await else {
