@@ -231,7 +231,7 @@ impl ServerBuilder {
 
     async fn start_here(mut self) -> Result<Server, Error> {
         #[cfg(all(target_os = "linux", feature = "patterns"))]
-        let duty = super::subserver::duty();
+        let duty = self.pattern.duty();
         #[cfg(all(target_os = "linux", feature = "patterns"))]
         let instance = duty.map_or_else(new_instance, |duty| duty.instance().to_be_bytes());
         #[cfg(not(all(target_os = "linux", feature = "patterns")))]

@@ -31,7 +31,7 @@ pub use iterative::Iterative;
 
 use super::reception::{Full, Guest, Reception};
 #[cfg(all(target_os = "linux", feature = "patterns"))]
-use super::subserver::Duty;
+use super::subserver::{self, Duty};
 use crate::driver::spawn;
 use crate::error::{Code, Error};
 use crate::service::BoxFuture;
@@ -158,6 +158,12 @@ impl Pattern {
         self.0.host(Arc::clone(reception), elsewhere).await
     }
 
+    /// What this process has to do as a subserver, if it is one.
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
+    pub(super) fn duty(&self) -> Option<&'static Duty> {
+        self.0.duty()
+    }
+
     /// In a subserver: does what this process was started for, and ends it. Returns if that is not
     /// the business of this server.
     #[cfg(all(target_os = "linux", feature = "patterns"))]
@@ -191,6 +197,13 @@ trait Strategy: fmt::Debug + Send + Sync {
         reception: Arc<Reception>,
         elsewhere: Vec<String>,
     ) -> BoxFuture<Result<Arc<dyn Host>, Error>>;
+
+    /// What this process has to do as a subserver. Without subservers of its own a pattern knows that
+    /// only where the program has [asked](crate::subserver_init) before.
+    #[cfg(all(target_os = "linux", feature = "patterns"))]
+    fn duty(&self) -> Option<&'static Duty> {
+        subserver::known_duty()
+    }
 
     /// [`Pattern::perform`]. A pattern without subservers has nothing to do in one.
     #[cfg(all(target_os = "linux", feature = "patterns"))]

@@ -51,6 +51,12 @@ pub(crate) fn is_prepared() -> bool {
     PREPARED.load(Ordering::Relaxed)
 }
 
+/// The same, as far as anybody has asked. Whoever asks no more than this does not need what a
+/// subserver is made of.
+pub(crate) fn known_duty() -> Option<&'static Duty> {
+    DUTY.get()?.as_ref()
+}
+
 /// What this process has to do as a subserver, if it is one.
 pub(crate) fn duty() -> Option<&'static Duty> {
     DUTY.get_or_init(Duty::begin).as_ref()

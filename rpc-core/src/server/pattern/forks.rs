@@ -24,7 +24,7 @@ use crate::race::{Either, race};
 use crate::server::connections::{Membership, SHUTTING_DOWN};
 use crate::server::reception::{Guest, Reception};
 use crate::server::subserver::{
-    Duty, Kind, Order, Progress, Report, Resources, Sentry, Starter, Subserver,
+    self, Duty, Kind, Order, Progress, Report, Resources, Sentry, Starter, Subserver,
 };
 use crate::service::BoxFuture;
 use crate::transport::{Conduit, Handover, ListenOptions, Passage};
@@ -47,6 +47,10 @@ impl Strategy for Forking {
             let forks = Forks::new(*self, &reception)?;
             Ok(Arc::new(forks) as Arc<dyn Host>)
         })
+    }
+
+    fn duty(&self) -> Option<&'static Duty> {
+        subserver::duty()
     }
 
     fn perform(

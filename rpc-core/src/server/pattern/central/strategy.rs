@@ -9,7 +9,7 @@ use super::subserver::serve;
 use crate::error::Error;
 use crate::server::pattern::{Host, Strategy};
 use crate::server::reception::Reception;
-use crate::server::subserver::{Duty, Kind};
+use crate::server::subserver::{self, Duty, Kind};
 use crate::service::BoxFuture;
 use crate::transport::{Address, ListenOptions};
 
@@ -32,6 +32,10 @@ impl Strategy for CentralDispatch {
             let dispatcher = Dispatcher::start(*self, &reception, elsewhere).await?;
             Ok(Arc::new(dispatcher) as Arc<dyn Host>)
         })
+    }
+
+    fn duty(&self) -> Option<&'static Duty> {
+        subserver::duty()
     }
 
     fn perform(
