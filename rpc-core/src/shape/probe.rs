@@ -8,6 +8,9 @@
 //! objection is seen is then offered another value in the next probe, and after the last of them
 //! counts as refusing. What holds it goes on without it where it can: an option is `None`, a list
 //! empty, an enum another variant.
+//!
+//! What is generic is compiled for each type of each service of a program. So the generic functions
+//! here ask the type and do nothing else; what there is to be done before and after is not generic.
 
 use std::any::type_name;
 
@@ -56,17 +59,25 @@ pub(super) fn shape<'de, T: Deserialize<'de>>() -> Shape {
 
 /// Probes `T` until nothing more is learnt, or it has been looked at often enough.
 pub(super) fn watch<'de, T: Deserialize<'de>>() -> Watch {
+    watch_type(type_name::<T>(), &mut |probe| {
+        T::deserialize(probe).is_err()
+    })
+}
+
+/// Probes the type `of`, which answers a probe with whether it objects.
+fn watch_type(of: &'static str, objects: &mut dyn FnMut(Probe<'_>) -> bool) -> Watch {
     let mut watch = Watch::new();
     for _ in 0..PROBES_MAX {
-        watch.begin(type_name::<T>());
+        watch.begin(of);
         let probe = Probe {
             watch: &mut watch,
             id: ROOT,
             depth: 0,
             plain: false,
         };
-        let result = T::deserialize(probe);
-        let _ = watch.settle::<T, T>(ROOT, result);
+        if objects(probe) {
+            watch.object(of, ROOT);
+        }
         if !watch.graph.learnt || watch.visits > VISITS_MAX {
             break;
         }
@@ -85,10 +96,26 @@ struct Probe<'a> {
 }
 
 impl<'a> Probe<'a> {
+    /// The same probe, for less long.
+    fn again(&mut self) -> Probe<'_> {
+        Probe {
+            watch: &mut *self.watch,
+            ..*self
+        }
+    }
+
     /// Notes a leaf, and gives the number of the value to offer.
-    fn leaf<T>(&mut self, shape: Shape) -> usize {
+    fn leaf(&mut self, of: &'static str, shape: Shape) -> usize {
         self.watch.graph.learn(self.id, Node::Leaf(shape));
-        self.watch.offer::<T>()
+        self.watch.offer(of)
+    }
+
+    /// Passes on what the type `of`, which is at this node, made of a leaf.
+    fn left<R>(self, of: &'static str, result: Result<R, Objection>) -> Result<R, Objection> {
+        if result.is_err() {
+            self.watch.object(of, self.id);
+        }
+        result
     }
 
     /// Goes one level deeper, to the named type at `id` if there is one.
@@ -110,13 +137,19 @@ impl<'a> Probe<'a> {
         Ok(self)
     }
 
+    /// Goes on to the named type `of`.
+    fn enter_named(self, of: &'static str, name: &'static str) -> Result<Self, Objection> {
+        let id = self.watch.named(of, name, self.id)?;
+        self.enter(Some(id))
+    }
+
     /// How many elements a list or map should have that holds these.
-    fn length<T>(&self, children: &[Id]) -> usize {
+    fn length(&self, of: &'static str, children: &[Id]) -> usize {
         let graph = &self.watch.graph;
         let enter = children.iter().all(|&id| graph.is_worth_entering(id));
         let unseen = children.iter().any(|&id| graph.facts(id).unseen.is_some());
         // A type that objects to an empty list is offered longer ones.
-        let wanted = self.watch.offer::<T>().min(2);
+        let wanted = self.watch.offer(of).min(2);
         match (enter, self.plain) {
             (false, _) => 0,
             (true, true) => wanted,
@@ -124,13 +157,175 @@ impl<'a> Probe<'a> {
         }
     }
 
+    /// A probe of the type `of`, which is at node `id` inside of something else.
+    fn of_child(
+        watch: &'a mut Watch,
+        id: Id,
+        depth: usize,
+        plain: bool,
+        of: &'static str,
+    ) -> Result<Self, Objection> {
+        if !watch.graph.is_worth_entering(id) {
+            return watch.stop();
+        }
+        watch.names.push(of);
+        Ok(Self {
+            watch,
+            id,
+            depth,
+            plain,
+        })
+    }
+
     fn children(self, ids: Vec<Id>) -> Children<'a> {
         Children {
             watch: self.watch,
             ids: ids.into_iter(),
+            at: self.id,
             depth: self.depth,
             plain: self.plain,
         }
+    }
+
+    /// An option, and whether something is to be in it: then the probe is at what is inside, and so is
+    /// the objection, if any. The option would have taken it.
+    fn option(self, of: &'static str) -> Result<(Self, bool), Objection> {
+        let at = self.id;
+        let mut probe = self.enter(None)?;
+        if let Node::Unknown = probe.watch.graph.node(at) {
+            let Some(inner) = probe.watch.graph.add() else {
+                return probe.watch.refuse(at);
+            };
+            probe.watch.graph.learn(at, Node::Option(inner));
+        }
+        let Node::Option(inner) = *probe.watch.graph.node(at) else {
+            return probe.watch.refuse(at);
+        };
+        // A type that objects to `None` is offered every other value as well.
+        let offer = probe.watch.offer(of);
+        let some = probe.length(of, &[inner]) > 0 && (!probe.plain || offer % 2 == 1);
+        probe.watch.names.push(of);
+        if some {
+            probe.id = inner;
+        }
+        Ok((probe, some))
+    }
+
+    /// The node of a newtype, which the probe is inside of, and a probe at what it holds.
+    fn newtype(self, of: &'static str, name: &'static str) -> Result<(Id, Self), Objection> {
+        let mut probe = self.enter_named(of, name)?;
+        let id = probe.id;
+        if let Node::Unknown = probe.watch.graph.node(id) {
+            let Some(inner) = probe.watch.graph.add() else {
+                return probe.watch.refuse(id);
+            };
+            probe.watch.graph.learn(id, Node::Same(inner));
+        }
+        let Node::Same(inner) = *probe.watch.graph.node(id) else {
+            return probe.watch.refuse(id);
+        };
+        probe.watch.step_in(id, of);
+        probe.id = inner;
+        Ok((id, probe))
+    }
+
+    fn seq(self, of: &'static str) -> Result<Children<'a>, Objection> {
+        let at = self.id;
+        let probe = self.enter(None)?;
+        if let Node::Unknown = probe.watch.graph.node(at) {
+            let Some(element) = probe.watch.graph.add() else {
+                return probe.watch.refuse(at);
+            };
+            probe.watch.graph.learn(at, Node::Seq(element));
+        }
+        let Node::Seq(element) = *probe.watch.graph.node(at) else {
+            return probe.watch.refuse(at);
+        };
+        let length = probe.length(of, &[element]);
+        Ok(probe.children(vec![element; length]))
+    }
+
+    fn map(self, of: &'static str) -> Result<Children<'a>, Objection> {
+        let at = self.id;
+        let probe = self.enter(None)?;
+        if let Node::Unknown = probe.watch.graph.node(at) {
+            let (key, value) = (probe.watch.graph.add(), probe.watch.graph.add());
+            let (Some(key), Some(value)) = (key, value) else {
+                return probe.watch.refuse(at);
+            };
+            probe.watch.graph.learn(at, Node::Map(key, value));
+        }
+        let Node::Map(key, value) = *probe.watch.graph.node(at) else {
+            return probe.watch.refuse(at);
+        };
+        let length = probe.length(of, &[key, value]);
+        Ok(probe.children([key, value].repeat(length)))
+    }
+
+    fn tuple(self, length: usize) -> Result<Children<'a>, Objection> {
+        let probe = self.enter(None)?;
+        let ids = probe.watch.tuple(probe.id, length)?;
+        Ok(probe.children(ids))
+    }
+
+    /// The fields of a struct without names, which the probe is inside of.
+    fn tuple_struct(
+        self,
+        of: &'static str,
+        name: &'static str,
+        length: usize,
+    ) -> Result<Children<'a>, Objection> {
+        let probe = self.enter_named(of, name)?;
+        let ids = probe.watch.tuple(probe.id, length)?;
+        probe.watch.step_in(probe.id, of);
+        Ok(probe.children(ids))
+    }
+
+    /// The fields of a struct, which the probe is inside of.
+    fn fields(
+        self,
+        of: &'static str,
+        name: &'static str,
+        fields: &'static [&'static str],
+    ) -> Result<Children<'a>, Objection> {
+        let probe = self.enter_named(of, name)?;
+        let ids = probe.watch.fields(probe.id, name, fields)?;
+        probe.watch.step_in(probe.id, of);
+        Ok(probe.children(ids))
+    }
+
+    /// A variant of an enum, which the probe is inside of.
+    fn variant(
+        self,
+        of: &'static str,
+        name: &'static str,
+        variants: &'static [&'static str],
+    ) -> Result<Contents<'a>, Objection> {
+        let Self {
+            watch,
+            id,
+            depth,
+            plain,
+        } = self.enter_named(of, name)?;
+        let variants = watch.variants(id, name, variants)?;
+        let number = watch.choose(id, &variants, plain)?;
+        let Some(&Variant { content, .. }) = variants.get(number) else {
+            return watch.refuse(id);
+        };
+        let guessed = watch.graph.facts(id).rank.is_none() && plain;
+        if guessed {
+            watch.guessing.push(id);
+        }
+        watch.step_in(id, of);
+        Ok(Contents {
+            watch,
+            id,
+            guessed,
+            content,
+            number,
+            depth,
+            plain,
+        })
     }
 }
 
@@ -138,11 +333,12 @@ macro_rules! numbers {
     ($($deserialize:ident $visit:ident $shape:ident,)+) => {
         $(
             fn $deserialize<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Objection> {
-                let offer = self.leaf::<V::Value>(Shape::$shape);
+                let of = type_name::<V::Value>();
+                let offer = self.leaf(of, Shape::$shape);
                 let number = NUMBERS.get(offer).copied().unwrap_or_default();
                 // Every number that is offered fits into every type, an `i8` included.
                 let result = visitor.$visit(number.try_into().unwrap_or_default());
-                self.watch.settle::<V::Value, _>(self.id, result)
+                self.left(of, result)
             }
         )+
     };
@@ -167,21 +363,24 @@ impl<'de> Deserializer<'de> for Probe<'_> {
     }
 
     fn deserialize_bool<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Objection> {
-        let offer = self.leaf::<V::Value>(Shape::Bool);
+        let of = type_name::<V::Value>();
+        let offer = self.leaf(of, Shape::Bool);
         let result = visitor.visit_bool(offer % 2 == 1);
-        self.watch.settle::<V::Value, _>(self.id, result)
+        self.left(of, result)
     }
 
     fn deserialize_char<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Objection> {
-        let offer = self.leaf::<V::Value>(Shape::Char);
+        let of = type_name::<V::Value>();
+        let offer = self.leaf(of, Shape::Char);
         let result = visitor.visit_char(if offer % 2 == 1 { '0' } else { 'a' });
-        self.watch.settle::<V::Value, _>(self.id, result)
+        self.left(of, result)
     }
 
     fn deserialize_str<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Objection> {
-        let offer = self.leaf::<V::Value>(Shape::Str);
+        let of = type_name::<V::Value>();
+        let offer = self.leaf(of, Shape::Str);
         let result = visitor.visit_borrowed_str(TEXTS.get(offer).copied().unwrap_or_default());
-        self.watch.settle::<V::Value, _>(self.id, result)
+        self.left(of, result)
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Objection> {
@@ -189,10 +388,11 @@ impl<'de> Deserializer<'de> for Probe<'_> {
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Objection> {
-        let offer = self.leaf::<V::Value>(Shape::Bytes);
+        let of = type_name::<V::Value>();
+        let offer = self.leaf(of, Shape::Bytes);
         let length = LENGTHS.get(offer).copied().unwrap_or_default();
         let result = visitor.visit_borrowed_bytes(ZEROS.get(..length).unwrap_or_default());
-        self.watch.settle::<V::Value, _>(self.id, result)
+        self.left(of, result)
     }
 
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Objection> {
@@ -200,9 +400,10 @@ impl<'de> Deserializer<'de> for Probe<'_> {
     }
 
     fn deserialize_unit<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Objection> {
-        self.leaf::<V::Value>(Shape::Unit);
+        let of = type_name::<V::Value>();
+        self.leaf(of, Shape::Unit);
         let result = visitor.visit_unit();
-        self.watch.settle::<V::Value, _>(self.id, result)
+        self.left(of, result)
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(
@@ -214,36 +415,14 @@ impl<'de> Deserializer<'de> for Probe<'_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Objection> {
-        let at = self.id;
-        let probe = self.enter(None)?;
-        if let Node::Unknown = probe.watch.graph.node(at) {
-            let Some(inner) = probe.watch.graph.add() else {
-                return probe.watch.refuse(at);
-            };
-            probe.watch.graph.learn(at, Node::Option(inner));
-        }
-        let Node::Option(inner) = *probe.watch.graph.node(at) else {
-            return probe.watch.refuse(at);
-        };
-        // A type that objects to `None` is offered every other value as well.
-        let offer = probe.watch.offer::<V::Value>();
-        let some = probe.length::<V::Value>(&[inner]) > 0 && (!probe.plain || offer % 2 == 1);
-        let (depth, plain) = (probe.depth, probe.plain);
-        probe.watch.names.push(type_name::<V::Value>());
-        let result = if some {
-            visitor.visit_some(Probe {
-                watch: &mut *probe.watch,
-                id: inner,
-                depth,
-                plain,
-            })
-        } else {
-            visitor.visit_none()
+        let of = type_name::<V::Value>();
+        let (mut probe, some) = self.option(of)?;
+        let result = match some {
+            true => visitor.visit_some(probe.again()),
+            false => visitor.visit_none(),
         };
         probe.watch.names.pop();
-        // What is inside has the objection, if any: the option would have taken it.
-        let blamed = if some { inner } else { at };
-        probe.watch.settle::<V::Value, _>(blamed, result)
+        probe.left(of, result)
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -251,63 +430,25 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Objection> {
-        let id = self.watch.named::<V::Value>(name, self.id)?;
-        let probe = self.enter(Some(id))?;
-        if let Node::Unknown = probe.watch.graph.node(id) {
-            let Some(inner) = probe.watch.graph.add() else {
-                return probe.watch.refuse(id);
-            };
-            probe.watch.graph.learn(id, Node::Same(inner));
-        }
-        let Node::Same(inner) = *probe.watch.graph.node(id) else {
-            return probe.watch.refuse(id);
-        };
-        let (depth, plain) = (probe.depth, probe.plain);
-        probe.watch.within::<V::Value, _>(id, |watch| {
-            visitor.visit_newtype_struct(Probe {
-                watch,
-                id: inner,
-                depth,
-                plain,
-            })
-        })
+        let of = type_name::<V::Value>();
+        let (id, mut probe) = self.newtype(of, name)?;
+        let result = visitor.visit_newtype_struct(probe.again());
+        probe.watch.step_out();
+        Probe { id, ..probe }.left(of, result)
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Objection> {
-        let at = self.id;
-        let probe = self.enter(None)?;
-        if let Node::Unknown = probe.watch.graph.node(at) {
-            let Some(element) = probe.watch.graph.add() else {
-                return probe.watch.refuse(at);
-            };
-            probe.watch.graph.learn(at, Node::Seq(element));
-        }
-        let Node::Seq(element) = *probe.watch.graph.node(at) else {
-            return probe.watch.refuse(at);
-        };
-        let length = probe.length::<V::Value>(&[element]);
-        let mut children = probe.children(vec![element; length]);
+        let of = type_name::<V::Value>();
+        let mut children = self.seq(of)?;
         let result = visitor.visit_seq(&mut children);
-        children.watch.settle::<V::Value, _>(at, result)
+        children.left(of, result)
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Objection> {
-        let at = self.id;
-        let probe = self.enter(None)?;
-        if let Node::Unknown = probe.watch.graph.node(at) {
-            let (key, value) = (probe.watch.graph.add(), probe.watch.graph.add());
-            let (Some(key), Some(value)) = (key, value) else {
-                return probe.watch.refuse(at);
-            };
-            probe.watch.graph.learn(at, Node::Map(key, value));
-        }
-        let Node::Map(key, value) = *probe.watch.graph.node(at) else {
-            return probe.watch.refuse(at);
-        };
-        let length = probe.length::<V::Value>(&[key, value]);
-        let mut children = probe.children([key, value].repeat(length));
+        let of = type_name::<V::Value>();
+        let mut children = self.map(of)?;
         let result = visitor.visit_map(&mut children);
-        children.watch.settle::<V::Value, _>(at, result)
+        children.left(of, result)
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(
@@ -315,12 +456,9 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, Objection> {
-        let at = self.id;
-        let probe = self.enter(None)?;
-        let ids = probe.watch.tuple(at, length)?;
-        let mut children = probe.children(ids);
+        let mut children = self.tuple(length)?;
         let result = visitor.visit_seq(&mut children);
-        children.watch.settle::<V::Value, _>(at, result)
+        children.left(type_name::<V::Value>(), result)
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -329,18 +467,11 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, Objection> {
-        let id = self.watch.named::<V::Value>(name, self.id)?;
-        let probe = self.enter(Some(id))?;
-        let ids = probe.watch.tuple(id, length)?;
-        let (depth, plain) = (probe.depth, probe.plain);
-        probe.watch.within::<V::Value, _>(id, |watch| {
-            visitor.visit_seq(&mut Children {
-                watch,
-                ids: ids.into_iter(),
-                depth,
-                plain,
-            })
-        })
+        let of = type_name::<V::Value>();
+        let mut children = self.tuple_struct(of, name, length)?;
+        let result = visitor.visit_seq(&mut children);
+        children.watch.step_out();
+        children.left(of, result)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -349,18 +480,11 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Objection> {
-        let id = self.watch.named::<V::Value>(name, self.id)?;
-        let probe = self.enter(Some(id))?;
-        let ids = probe.watch.fields(id, name, fields)?;
-        let (depth, plain) = (probe.depth, probe.plain);
-        probe.watch.within::<V::Value, _>(id, |watch| {
-            visitor.visit_seq(&mut Children {
-                watch,
-                ids: ids.into_iter(),
-                depth,
-                plain,
-            })
-        })
+        let of = type_name::<V::Value>();
+        let mut children = self.fields(of, name, fields)?;
+        let result = visitor.visit_seq(&mut children);
+        children.watch.step_out();
+        children.left(of, result)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -369,36 +493,11 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Objection> {
-        let id = self.watch.named::<V::Value>(name, self.id)?;
-        let probe = self.enter(Some(id))?;
-        let variants = probe.watch.variants(id, name, variants)?;
-        let number = probe.watch.choose(id, &variants, probe.plain)?;
-        let Some(&Variant { content, .. }) = variants.get(number) else {
-            return probe.watch.refuse(id);
-        };
-        let guessed = probe.watch.graph.facts(id).rank.is_none() && probe.plain;
-        let (depth, plain) = (probe.depth, probe.plain);
-        if guessed {
-            probe.watch.guessing.push(id);
-        }
-        // An objection from within is to this variant; the enum has others.
-        probe.watch.inside.push(id);
-        probe.watch.names.push(type_name::<V::Value>());
-        let result = visitor.visit_enum(Contents {
-            watch: &mut *probe.watch,
-            content,
-            number,
-            depth,
-            plain,
-        });
-        probe.watch.names.pop();
-        probe.watch.inside.pop();
-        if guessed {
-            probe.watch.guessing.pop();
-        }
-        let value = probe.watch.settle::<V::Value, _>(content, result)?;
-        probe.watch.graph.see(id, number);
-        Ok(value)
+        let of = type_name::<V::Value>();
+        let mut contents = self.variant(of, name, variants)?;
+        let result = visitor.visit_enum(contents.again());
+        contents.left(of, result.is_err());
+        result
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Objection> {
@@ -423,6 +522,8 @@ impl<'de> Deserializer<'de> for Probe<'_> {
 struct Children<'a> {
     watch: &'a mut Watch,
     ids: std::vec::IntoIter<Id>,
+    /// What they are the children of.
+    at: Id,
     depth: usize,
     plain: bool,
 }
@@ -437,6 +538,14 @@ impl Children<'_> {
         };
         probe_child(self.watch, id, self.depth, self.plain, seed).map(Some)
     }
+
+    /// Passes on what the type `of`, whose children these are, made of them.
+    fn left<R>(self, of: &'static str, result: Result<R, Objection>) -> Result<R, Objection> {
+        if result.is_err() {
+            self.watch.object(of, self.at);
+        }
+        result
+    }
 }
 
 /// Deserializes what is at node `id` inside of something else.
@@ -447,18 +556,11 @@ fn probe_child<'de, T: DeserializeSeed<'de>>(
     plain: bool,
     seed: T,
 ) -> Result<T::Value, Objection> {
-    if !watch.graph.is_worth_entering(id) {
-        return watch.stop();
-    }
-    watch.names.push(type_name::<T::Value>());
-    let result = seed.deserialize(Probe {
-        watch: &mut *watch,
-        id,
-        depth,
-        plain,
-    });
-    watch.names.pop();
-    watch.settle::<T::Value, _>(id, result)
+    let of = type_name::<T::Value>();
+    let mut probe = Probe::of_child(watch, id, depth, plain, of)?;
+    let result = seed.deserialize(probe.again());
+    probe.watch.names.pop();
+    probe.left(of, result)
 }
 
 impl<'de> SeqAccess<'de> for &mut Children<'_> {
@@ -494,10 +596,58 @@ impl<'de> MapAccess<'de> for &mut Children<'_> {
 /// The variant of an enum that was chosen.
 struct Contents<'a> {
     watch: &'a mut Watch,
+    /// The enum.
+    id: Id,
+    /// Whether the variant is a guess.
+    guessed: bool,
     content: Id,
     number: usize,
     depth: usize,
     plain: bool,
+}
+
+impl<'a> Contents<'a> {
+    /// The same contents, for less long.
+    fn again(&mut self) -> Contents<'_> {
+        Contents {
+            watch: &mut *self.watch,
+            ..*self
+        }
+    }
+
+    /// The type `of` has objected to this variant, or has been seen with it.
+    fn left(self, of: &'static str, objected: bool) {
+        self.watch.step_out();
+        if self.guessed {
+            self.watch.guessing.pop();
+        }
+        if objected {
+            // It is to this variant; the enum has others.
+            self.watch.object(of, self.content);
+        } else {
+            self.watch.graph.see(self.id, self.number);
+        }
+    }
+
+    fn children(self, ids: Vec<Id>) -> Children<'a> {
+        Children {
+            watch: self.watch,
+            ids: ids.into_iter(),
+            at: self.content,
+            depth: self.depth,
+            plain: self.plain,
+        }
+    }
+
+    fn tuple(self, length: usize) -> Result<Children<'a>, Objection> {
+        let ids = self.watch.tuple(self.content, length)?;
+        Ok(self.children(ids))
+    }
+
+    fn fields(self, fields: &'static [&'static str]) -> Result<Children<'a>, Objection> {
+        let ids = self.watch.fields(self.content, "", fields)?;
+        Ok(self.children(ids))
+    }
 }
 
 impl<'de> EnumAccess<'de> for Contents<'_> {
@@ -530,20 +680,7 @@ impl<'de> VariantAccess<'de> for Contents<'_> {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, Objection> {
-        let Self {
-            watch,
-            content,
-            depth,
-            plain,
-            ..
-        } = self;
-        let ids = watch.tuple(content, length)?.into_iter();
-        visitor.visit_seq(&mut Children {
-            watch,
-            ids,
-            depth,
-            plain,
-        })
+        visitor.visit_seq(&mut self.tuple(length)?)
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -551,19 +688,6 @@ impl<'de> VariantAccess<'de> for Contents<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Objection> {
-        let Self {
-            watch,
-            content,
-            depth,
-            plain,
-            ..
-        } = self;
-        let ids = watch.fields(content, "", fields)?.into_iter();
-        visitor.visit_seq(&mut Children {
-            watch,
-            ids,
-            depth,
-            plain,
-        })
+        visitor.visit_seq(&mut self.fields(fields)?)
     }
 }

@@ -1,6 +1,5 @@
 //! What a probe notes while a type deserializes itself, and what that means for the next one.
 
-use std::any::type_name;
 use std::fmt;
 
 use super::graph::{Graph, Id, Node, Variant};
@@ -53,6 +52,8 @@ impl<K: Ord, V: Copy> Notes<K, V> {
 }
 
 /// What is remembered from probe to probe, and within one.
+///
+/// Types come in by their names, so that nothing here is compiled once more for each of them.
 pub(super) struct Watch {
     pub(super) graph: Graph,
     /// The node of each named type. Types are told apart by their full name with parameters.
@@ -98,34 +99,27 @@ impl Watch {
         self.settled = false;
     }
 
-    /// The number of the value to offer next: types further out have a say where those further in
-    /// had no objection.
-    pub(super) fn offer<T>(&self) -> usize {
-        std::iter::once(&type_name::<T>())
+    /// The number of the value to offer to the type `of` next: types further out have a say where
+    /// those further in had no objection.
+    pub(super) fn offer(&self, of: &'static str) -> usize {
+        std::iter::once(&of)
             .chain(self.names.iter().rev())
             .find_map(|name| self.objections.get(name))
             .unwrap_or(0)
     }
 
-    /// Deals with an objection, where it is one and nobody further in did: the type `T` at node
-    /// `id` made it.
-    pub(super) fn settle<T, R>(
-        &mut self,
-        id: Id,
-        result: Result<R, Objection>,
-    ) -> Result<R, Objection> {
-        if result.is_err() && !self.settled {
-            self.settled = true;
-            let name = type_name::<T>();
-            let objections = self.objections.get(&name).unwrap_or(0).saturating_add(1);
-            self.objections.set(name, objections);
-            if objections < OFFERS {
-                self.graph.learnt = true;
-            } else {
-                self.graph.refuse(id);
-            }
+    /// Deals with an objection, unless somebody further in did: the type `of` at node `id` made it.
+    pub(super) fn object(&mut self, of: &'static str, id: Id) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
         }
-        result
+        let objections = self.objections.get(&of).unwrap_or(0).saturating_add(1);
+        self.objections.set(of, objections);
+        if objections < OFFERS {
+            self.graph.learnt = true;
+        } else {
+            self.graph.refuse(id);
+        }
     }
 
     /// Ends the probe: no value can be had of this node, and it is known why.
@@ -140,9 +134,14 @@ impl Watch {
         Err(Objection)
     }
 
-    /// The node of the named type `T`, which occurs at node `at`.
-    pub(super) fn named<T>(&mut self, name: &'static str, at: Id) -> Result<Id, Objection> {
-        let key = (type_name::<T>(), name);
+    /// The node of the type `of` with this name, which occurs at node `at`.
+    pub(super) fn named(
+        &mut self,
+        of: &'static str,
+        name: &'static str,
+        at: Id,
+    ) -> Result<Id, Objection> {
+        let key = (of, name);
         let id = match self.types.get(&key) {
             Some(id) => id,
             None => {
@@ -157,18 +156,16 @@ impl Watch {
         Ok(id)
     }
 
-    /// Runs `visit` inside of the named type at node `id`.
-    pub(super) fn within<T, R>(
-        &mut self,
-        id: Id,
-        visit: impl FnOnce(&mut Self) -> Result<R, Objection>,
-    ) -> Result<R, Objection> {
+    /// The probe is inside of the named type `of` at node `id` from now on.
+    pub(super) fn step_in(&mut self, id: Id, of: &'static str) {
         self.inside.push(id);
-        self.names.push(type_name::<T>());
-        let result = visit(self);
+        self.names.push(of);
+    }
+
+    /// The probe has left the named type that it was in.
+    pub(super) fn step_out(&mut self) {
         self.names.pop();
         self.inside.pop();
-        self.settle::<T, R>(id, result)
     }
 
     /// The children of a tuple of `length` elements at node `id`.
