@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! test-forking [--listen ADDRESS].. [--ballast MIB] [--spare N] [--memory MIB] [--cpu SECONDS]
-//!              [--workers N]
+//!              [--workers N] [--beside ADDRESS] [--unprepared yes]
 //! test-forking role
 //! ```
 //!
 //! The main process says `listening ADDRESS` for each address and `ready` at last, and drains on
 //! SIGTERM; `--ballast` makes it so large. A subserver has one worker thread or so many, and with 0 of
-//! them a runtime on its one thread. `role` says whether this process is a subserver.
+//! them a runtime on its one thread. `--beside` starts a server without subservers before, at an address
+//! of its own; `--unprepared` says no `subserver_init`. `role` says whether this process is a subserver.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
@@ -21,8 +22,9 @@ use rpc_core::{Error, Server};
 use support::perils::{Perilous, PerilsServer};
 
 fn main() -> ExitCode {
-    let is_subserver = rpc_core::subserver_init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_prepared = !arguments.iter().any(|option| option == "--unprepared");
+    let is_subserver = is_prepared && rpc_core::subserver_init();
     if arguments.first().is_some_and(|first| first == "role") {
         println!("{}", if is_subserver { "subserver" } else { "main" });
         return ExitCode::SUCCESS;
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
 async fn serve(arguments: Vec<String>, is_subserver: bool) -> Result<(), Error> {
     let mut builder = Server::builder().service(PerilsServer::new(Perilous::default()));
     let mut pattern = Forking::new().subservers_max(256);
+    let mut beside = None;
     let mut ballast = Vec::new();
     let mut arguments = arguments.into_iter();
     while let Some(option) = arguments.next() {
@@ -64,7 +67,8 @@ async fn serve(arguments: Vec<String>, is_subserver: bool) -> Result<(), Error> 
             "--listen" => builder = builder.listen(value),
             "--spare" => pattern = pattern.spare(value.parse().expect("a number")),
             "--memory" => pattern = pattern.memory_max(number() << 20),
-            "--workers" => {}
+            "--workers" | "--unprepared" => {}
+            "--beside" => beside = Some(value),
             "--cpu" => pattern = pattern.cpu_max(Duration::from_secs(number())),
             // What is made at the start must not be made once more for each client.
             "--ballast" if is_subserver => {}
@@ -72,6 +76,10 @@ async fn serve(arguments: Vec<String>, is_subserver: bool) -> Result<(), Error> 
             _ => panic!("there is no option {option}"),
         }
     }
+    let _beside = match beside {
+        Some(address) => Some(alone(&address).await?),
+        None => None,
+    };
     let server = builder.pattern(pattern).start().await?;
     for address in server.addresses() {
         println!("listening {address}");
@@ -85,4 +93,11 @@ async fn serve(arguments: Vec<String>, is_subserver: bool) -> Result<(), Error> 
     running.await?;
     drop(ballast);
     Ok(())
+}
+
+/// A server without subservers.
+async fn alone(address: &str) -> Result<Server, Error> {
+    let service = PerilsServer::new(Perilous::default());
+    let builder = Server::builder().service(service).listen(address);
+    builder.start().await
 }

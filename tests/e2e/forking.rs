@@ -423,6 +423,44 @@ async fn what_cannot_be_done_is_said_when_the_server_starts() {
     );
 }
 
+/// A program may have several servers, of which those without subservers are the main process's alone.
+#[tokio::test]
+async fn a_server_beside_it_listens_in_the_main_process_alone() {
+    let dir = TempDir::new();
+    let beside = format!("unix:{}", dir.file("beside").display());
+    let mut command = program();
+    command.args(["--listen", "tcp://127.0.0.1:0", "--beside", &beside]);
+    let main = Process::spawn(&mut command);
+    let address = main.nth_line("listening ", 0);
+    // In a subserver that one would find its address in use, and nobody would be served.
+    let served = PerilsClient::connect(&address).await.unwrap();
+    assert_eq!(served.count().await.unwrap(), 1);
+    let alone = PerilsClient::connect(&beside).await.unwrap();
+    assert_eq!(alone.about().await.unwrap().pid, main.id());
+    assert_ne!(served.about().await.unwrap().pid, main.id());
+}
+
+/// What a program does before it knows that it is a subserver, it would do once more.
+#[tokio::test]
+async fn a_subserver_that_begins_with_another_server_is_told_what_to_do() {
+    let dir = TempDir::new();
+    let (socket, log) = (dir.file("beside"), dir.file("log"));
+    let mut command = program();
+    command.args(["--unprepared", "yes", "--beside"]);
+    command.arg(format!("unix:{}", socket.display()));
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let server = builder(Forking::new().command(command))
+        .listen("tcp://127.0.0.1:0")
+        .start();
+    let server = server.await.unwrap();
+    let error = client(&server).await.count().await.unwrap_err();
+    assert_eq!(error.code(), Code::Disconnected, "{error}");
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(said.contains("begins with another server"), "{said}");
+    assert!(said.contains("`rpc_core::subserver_init()`"), "{said}");
+    assert!(!socket.exists(), "it has not listened");
+}
+
 /// A listener that is not of the crate.
 struct Listener(Box<dyn rpc_core::transport::Listener>);
 

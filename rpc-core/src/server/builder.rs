@@ -217,7 +217,8 @@ impl ServerBuilder {
     ///
     /// In a [subserver](super::subserver_init) of this server it serves the client that the process
     /// was started for, and ends the process. In a subserver of another server of the program it
-    /// returns a server at which nobody can arrive.
+    /// returns a server at which nobody can arrive, or an error if the program has not said
+    /// `subserver_init` and begins with a server that has no subservers.
     ///
     /// # Errors
     /// An address is invalid, in use or not allowed; two services have one name, or two methods one
@@ -231,7 +232,7 @@ impl ServerBuilder {
 
     async fn start_here(mut self) -> Result<Server, Error> {
         #[cfg(all(target_os = "linux", feature = "patterns"))]
-        let duty = self.pattern.duty();
+        let duty = self.pattern.duty()?;
         #[cfg(all(target_os = "linux", feature = "patterns"))]
         let instance = duty.map_or_else(new_instance, |duty| duty.instance().to_be_bytes());
         #[cfg(not(all(target_os = "linux", feature = "patterns")))]

@@ -56,7 +56,7 @@ use crate::transport::ListenOptions;
 /// let builder = Server::builder().pattern(Iterative::new());
 /// ```
 ///
-/// A program contains the patterns that it names, and no others.
+/// A program contains the patterns that it names, and the default.
 #[derive(Debug)]
 pub struct Pattern(Box<dyn Strategy>);
 
@@ -159,8 +159,11 @@ impl Pattern {
     }
 
     /// What this process has to do as a subserver, if it is one.
+    ///
+    /// # Errors
+    /// It is one, of another server, and nobody has asked before.
     #[cfg(all(target_os = "linux", feature = "patterns"))]
-    pub(super) fn duty(&self) -> Option<&'static Duty> {
+    pub(super) fn duty(&self) -> Result<Option<&'static Duty>, Error> {
         self.0.duty()
     }
 
@@ -198,10 +201,9 @@ trait Strategy: fmt::Debug + Send + Sync {
         elsewhere: Vec<String>,
     ) -> BoxFuture<Result<Arc<dyn Host>, Error>>;
 
-    /// What this process has to do as a subserver. Without subservers of its own a pattern knows that
-    /// only where the program has [asked](crate::subserver_init) before.
+    /// [`Pattern::duty`]. A pattern without subservers does not ask first.
     #[cfg(all(target_os = "linux", feature = "patterns"))]
-    fn duty(&self) -> Option<&'static Duty> {
+    fn duty(&self) -> Result<Option<&'static Duty>, Error> {
         subserver::known_duty()
     }
 

@@ -34,7 +34,13 @@ pub(crate) use role::Kind;
 pub(crate) use sentry::{Progress, Sentry};
 pub(crate) use start::{Starter, Subserver};
 
-/// What this process is, found out once. `None` is a main process.
+use crate::error::{Code, Error};
+use role::Role;
+
+/// What this process was started as, found out once, before it takes its line. `None` is a main process.
+static ROLE: OnceLock<Option<Role>> = OnceLock::new();
+
+/// What it has to do, from when that begins.
 static DUTY: OnceLock<Option<Duty>> = OnceLock::new();
 
 /// Whether the program has said in `main` that it can be started as a subserver.
@@ -51,13 +57,28 @@ pub(crate) fn is_prepared() -> bool {
     PREPARED.load(Ordering::Relaxed)
 }
 
-/// The same, as far as anybody has asked. Whoever asks no more than this does not need what a
-/// subserver is made of.
-pub(crate) fn known_duty() -> Option<&'static Duty> {
-    DUTY.get()?.as_ref()
+/// What this process has to do as a subserver, if it is one. Begins to do it.
+pub(crate) fn duty() -> Option<&'static Duty> {
+    DUTY.get_or_init(|| role().map(Duty::begin)).as_ref()
 }
 
-/// What this process has to do as a subserver, if it is one.
-pub(crate) fn duty() -> Option<&'static Duty> {
-    DUTY.get_or_init(Duty::begin).as_ref()
+/// The same where it has begun. For servers without subservers, so that a program that has no others
+/// need not contain what a subserver does.
+///
+/// # Errors
+/// It is a subserver, and nobody has asked before.
+pub(crate) fn known_duty() -> Result<Option<&'static Duty>, Error> {
+    match DUTY.get() {
+        Some(duty) => Ok(duty.as_ref()),
+        None if role().is_none() => Ok(None),
+        None => Err(Error::new(
+            Code::Unimplemented,
+            "this process was started as a subserver, and begins with another server",
+        )
+        .with_hint("make `rpc_core::subserver_init()` the first line of its `main`")),
+    }
+}
+
+fn role() -> Option<&'static Role> {
+    ROLE.get_or_init(Role::of_this_process).as_ref()
 }

@@ -501,8 +501,7 @@ impl<'de> Deserializer<'de> for Probe<'_> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Objection> {
-        self.watch.graph.learn(self.id, Node::Opaque);
-        self.watch.refuse(self.id)
+        Err(self.watch.opaque(self.id))
     }
 
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Objection> {

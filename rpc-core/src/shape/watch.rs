@@ -122,6 +122,14 @@ impl Watch {
         }
     }
 
+    /// Ends the probe at a node that says nothing of what is in it.
+    pub(super) fn opaque(&mut self, id: Id) -> Objection {
+        self.graph.learn(id, Node::Opaque);
+        self.graph.refuse(id);
+        self.settled = true;
+        Objection
+    }
+
     /// Ends the probe: no value can be had of this node, and it is known why.
     pub(super) fn refuse<R>(&mut self, id: Id) -> Result<R, Objection> {
         self.graph.refuse(id);

@@ -107,6 +107,10 @@ use crate::service::Descriptor;
 /// A subserver learns of the services what their types are and nothing more: the service that it
 /// builds is never called.
 #[derive(Debug)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "on other systems it is only refused")
+)]
 pub struct CentralDispatch {
     pub(super) subservers: NonZeroUsize,
     pub(super) callbacks: Vec<&'static Descriptor>,
@@ -138,9 +142,9 @@ impl CentralDispatch {
     }
 
     /// What a subserver is, where that is not this program with its arguments. It must offer the same
-    /// services with the same pattern; if it starts servers without subservers before, it must say
-    /// [`subserver_init`](crate::subserver_init), too, or they listen. A test needs it, because its
-    /// program is the test harness. The standard input of the command is set here.
+    /// services with the same pattern, and say [`subserver_init`](crate::subserver_init) if it starts
+    /// another server before. A test needs it, because its program is the test harness. The standard
+    /// input of the command is set here.
     #[must_use]
     pub fn command(mut self, command: Command) -> Self {
         self.command = Some(command);

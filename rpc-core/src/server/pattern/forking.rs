@@ -154,9 +154,9 @@ impl Forking {
     }
 
     /// What a subserver is, where that is not this program with its arguments. It must offer the same
-    /// services with the same pattern; if it starts servers without subservers before, it must say
-    /// [`subserver_init`](crate::subserver_init), too, or they listen. A test needs it, because its
-    /// program is the test harness. The standard input of the command is set here.
+    /// services with the same pattern, and say [`subserver_init`](crate::subserver_init) if it starts
+    /// another server before. A test needs it, because its program is the test harness. The standard
+    /// input of the command is set here.
     #[must_use]
     pub fn command(mut self, command: Command) -> Self {
         self.command = Some(Box::new(command));

@@ -49,8 +49,8 @@ impl Strategy for Forking {
         })
     }
 
-    fn duty(&self) -> Option<&'static Duty> {
-        subserver::duty()
+    fn duty(&self) -> Result<Option<&'static Duty>, Error> {
+        Ok(subserver::duty())
     }
 
     fn perform(

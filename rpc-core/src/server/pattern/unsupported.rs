@@ -7,8 +7,13 @@ use super::{CentralDispatch, Forking, Host, Strategy};
 use crate::error::{Code, Error};
 use crate::server::reception::Reception;
 use crate::service::BoxFuture;
+use crate::transport::Address;
 
 impl Strategy for Forking {
+    fn hands_over(&self) -> bool {
+        true
+    }
+
     fn host(
         self: Box<Self>,
         _: Arc<Reception>,
@@ -19,6 +24,14 @@ impl Strategy for Forking {
 }
 
 impl Strategy for CentralDispatch {
+    fn hands_over(&self) -> bool {
+        true
+    }
+
+    fn listens(&self, address: &Address) -> bool {
+        matches!(address, Address::Fifo { .. })
+    }
+
     fn host(
         self: Box<Self>,
         _: Arc<Reception>,

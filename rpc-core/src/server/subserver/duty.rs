@@ -12,21 +12,21 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group, kill_process};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::line::{self, Order, Report};
-use super::role::{Claim, Kind, Role, VARIABLE};
+use super::role::{Kind, Role};
 
 /// What this process has to do as a subserver.
 ///
 /// It ends with the main process: a thread of its own waits at the [line](super::line::Line), so it
 /// does not matter what the others are doing.
 pub(crate) struct Duty {
-    role: Role,
+    role: &'static Role,
     line: &'static OwnedFd,
     /// Until the server to which they are addressed starts.
     orders: Mutex<Option<Receiver<Order>>>,
@@ -47,26 +47,20 @@ const FULL_PAUSE: Duration = Duration::from_millis(5);
 pub(super) const STACK: usize = 128 * 1024;
 
 impl Duty {
-    /// Finds out what this process is. A subserver takes its line away from descriptor 0, where a
-    /// program that it starts could find it, holds itself to its limits, and begins to listen.
-    pub(super) fn begin() -> Option<Self> {
-        let text = env::var(VARIABLE).ok();
-        let line = fstat(rustix::stdio::stdin()).ok().map(|stat| stat.st_ino);
-        match Role::claim(text.as_deref(), line) {
-            Claim::Foreign => None,
-            Claim::Orphaned => std::process::exit(0),
-            Claim::Ours(role) => match Self::take(role) {
-                Ok(duty) => Some(duty),
-                Err(error) => {
-                    // The log of the program is not set up yet.
-                    eprintln!("a subserver of rpc-core cannot begin: {error}");
-                    std::process::exit(1)
-                }
-            },
+    /// A subserver takes its line away from descriptor 0, where a program that it starts could find
+    /// it, holds itself to its limits, and begins to listen.
+    pub(super) fn begin(role: &'static Role) -> Self {
+        match Self::take(role) {
+            Ok(duty) => duty,
+            Err(error) => {
+                // The log of the program is not set up yet.
+                eprintln!("a subserver of rpc-core cannot begin: {error}");
+                std::process::exit(1)
+            }
         }
     }
 
-    fn take(role: Role) -> io::Result<Self> {
+    fn take(role: &'static Role) -> io::Result<Self> {
         let line = fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
         let nothing = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         rustix::stdio::dup2_stdin(nothing)?;

@@ -1,8 +1,10 @@
 //! What a subserver is, in one environment variable.
 
+use std::env;
 use std::fmt;
 use std::str::FromStr;
 
+use rustix::fs::fstat;
 use rustix::process::{Pid, getppid, test_kill_process};
 
 use super::resources::Resources;
@@ -49,7 +51,18 @@ pub(crate) enum Claim {
 }
 
 impl Role {
-    /// What this process is, `line` being the inode of its descriptor 0.
+    /// What this process is. One that was to be a subserver and has no main process any more ends.
+    pub(super) fn of_this_process() -> Option<Self> {
+        let text = env::var(VARIABLE).ok();
+        let line = fstat(rustix::stdio::stdin()).ok().map(|stat| stat.st_ino);
+        match Self::claim(text.as_deref(), line) {
+            Claim::Foreign => None,
+            Claim::Orphaned => std::process::exit(0),
+            Claim::Ours(role) => Some(role),
+        }
+    }
+
+    /// What a process is, `line` being the inode of its descriptor 0.
     pub(crate) fn claim(text: Option<&str>, line: Option<u64>) -> Claim {
         let Some(role) = text.and_then(|text| text.parse::<Self>().ok()) else {
             return Claim::Foreign;

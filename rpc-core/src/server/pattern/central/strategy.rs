@@ -34,8 +34,8 @@ impl Strategy for CentralDispatch {
         })
     }
 
-    fn duty(&self) -> Option<&'static Duty> {
-        subserver::duty()
+    fn duty(&self) -> Result<Option<&'static Duty>, Error> {
+        Ok(subserver::duty())
     }
 
     fn perform(
