@@ -60,6 +60,11 @@ impl Fault {
         self
     }
 
+    /// What can be done about it.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        self.0.hint
+    }
+
     /// Adds the next outer step of the path.
     #[cold]
     pub(super) fn inside(mut self, step: Step) -> Self {

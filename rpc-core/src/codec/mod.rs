@@ -309,14 +309,14 @@ fn too_large(limit: usize) -> Error {
 
 #[cold]
 fn unencodable(codec: CodecId, result: Result<(), Fault>) -> Error {
-    let reason = result.err().map(|fault| fault.to_string());
-    Error::new(
-        Code::Codec,
-        format!(
-            "{codec} cannot encode the value: {}",
-            reason.unwrap_or_default()
-        ),
-    )
+    let fault = result.err();
+    let reason = fault.as_ref().map(ToString::to_string).unwrap_or_default();
+    let text = format!("{codec} cannot encode the value: {reason}");
+    let error = Error::new(Code::Codec, text);
+    match fault.and_then(|fault| fault.hint()) {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
 }
 
 #[cfg(test)]

@@ -46,7 +46,8 @@ impl<'a, S: Sink> Pack<'a, S> {
     #[inline]
     fn elements(mut self, length: Option<usize>) -> Result<Self, Fault> {
         let Some(length) = length else {
-            return Err(Fault::new("a list or map does not know its length"));
+            return Err(Fault::new("a list or map does not know its length")
+                .with_hint("`#[serde(flatten)]` and the like need a format like JSON"));
         };
         S::length(length, &mut self.output)?;
         Ok(self)
@@ -220,8 +221,17 @@ impl<S: Sink> Serializer for Pack<'_, S> {
     }
 }
 
+/// A field that its type leaves out, for which the other side would take what comes after it.
+#[cold]
+fn left_out(name: &str) -> Fault {
+    Fault::new(format!(
+        "the field `{name}` is left out, and fields are told by their place"
+    ))
+    .with_hint("take `skip_serializing_if` off it")
+}
+
 macro_rules! parts {
-    ($($part:ident $add:ident $(($name:ident))?,)+) => {
+    ($($part:ident $add:ident $(($name:ident))? $($skip:ident)?,)+) => {
         $(
             impl<S: Sink> $part for Pack<'_, S> {
                 type Ok = ();
@@ -235,6 +245,12 @@ macro_rules! parts {
                 ) -> Result<(), Fault> {
                     self.inner(value)
                 }
+
+                $(
+                    fn $skip(&mut self, name: &'static str) -> Result<(), Fault> {
+                        Err(left_out(name))
+                    }
+                )?
 
                 #[inline]
                 fn end(self) -> Result<(), Fault> {
@@ -250,8 +266,8 @@ parts! {
     SerializeTuple serialize_element,
     SerializeTupleStruct serialize_field,
     SerializeTupleVariant serialize_field,
-    SerializeStruct serialize_field (_name),
-    SerializeStructVariant serialize_field (_name),
+    SerializeStruct serialize_field (_name) skip_field,
+    SerializeStructVariant serialize_field (_name) skip_field,
 }
 
 impl<S: Sink> SerializeMap for Pack<'_, S> {

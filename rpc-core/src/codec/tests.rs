@@ -348,6 +348,51 @@ fn a_type_that_asks_for_a_self_describing_format_is_told_so() {
     assert!(refused::<Untagged>(&[1]).contains("`untagged`"));
 }
 
+/// The other side would take the next field for it, and might even find nothing wrong.
+#[test]
+fn a_field_that_is_left_out_is_refused() {
+    fn is_no(it: &bool) -> bool {
+        !it
+    }
+    #[derive(Serialize)]
+    struct Paper {
+        #[serde(skip_serializing_if = "is_no")]
+        secret: bool,
+        body: u8,
+    }
+    #[derive(Serialize)]
+    enum Letter {
+        Sealed {
+            #[serde(skip_serializing_if = "is_no")]
+            secret: bool,
+            body: u8,
+        },
+    }
+    let encode = |value: &dyn Fn(&mut Vec<u8>) -> Result<(), Error>| {
+        let mut buffer = Vec::new();
+        value(&mut buffer).map(|()| buffer)
+    };
+    for secret in [true, false] {
+        let (paper, letter) = (
+            Paper { secret, body: 7 },
+            Letter::Sealed { secret, body: 7 },
+        );
+        let paper = encode(&|buffer| CodecId::BINCODE.encode_into(&paper, buffer, 64));
+        let letter = encode(&|buffer| CodecId::BINCODE.encode_into(&letter, buffer, 64));
+        for encoded in [paper, letter] {
+            match encoded {
+                Ok(bytes) => assert!(secret && bytes.ends_with(&[1, 7])),
+                Err(error) => {
+                    assert!(!secret);
+                    let text = error.to_string();
+                    assert!(text.contains("the field `secret` is left out"), "{text}");
+                    assert!(text.contains("`skip_serializing_if`"), "{text}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn text_of_the_type_is_cut_and_escaped() {
     #[derive(Debug)]
