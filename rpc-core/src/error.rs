@@ -337,8 +337,22 @@ impl fmt::Display for Error {
     }
 }
 
+/// What `main` shows that ends with an error, and `unwrap`: the sentence, whether the call may have run,
+/// and the causes. With `{:#?}` the parts.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            write!(f, "{self}")?;
+            if self.inner.executed != Executed::No {
+                write!(f, " (executed: {:?})", self.inner.executed)?;
+            }
+            let mut cause = self.source();
+            while let Some(error) = cause {
+                write!(f, ": {error}")?;
+                cause = error.source();
+            }
+            return Ok(());
+        }
         let mut debug = f.debug_struct("Error");
         debug
             .field("code", &self.inner.code)
@@ -439,6 +453,18 @@ mod tests {
             "Calculator.add at tcp://127.0.0.1:7000: connection refused: nothing listens there \
              (attempt 2); start the service, or check the address"
         );
+    }
+
+    #[test]
+    fn what_main_shows_is_the_sentence_and_its_causes() {
+        let cause = std::io::Error::other("the cable is out");
+        let error = Error::new(Code::Disconnected, "").with_source(cause);
+        let error = error.with_executed(Executed::Maybe);
+        assert_eq!(
+            format!("{error:?}"),
+            format!("{error} (executed: Maybe): the cable is out")
+        );
+        assert!(format!("{error:#?}").contains("code: Disconnected"));
     }
 
     #[test]

@@ -369,7 +369,9 @@ impl State {
         if let Some((error, until)) = &self.backoff {
             let wait = until.saturating_duration_since(now());
             if wait > Dialer::PATIENCE {
-                return Err(error.clone().with_retry_after(wait));
+                // It may be another way by now, but nobody looks before then.
+                let text = format!("the last dial failed: {}", error.message());
+                return Err(error.clone().with_message(text).with_retry_after(wait));
             }
         }
         let Some(waiters) = &mut self.dialling else {

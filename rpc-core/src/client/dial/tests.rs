@@ -145,3 +145,34 @@ fn a_runtime_that_ends_closes_its_connections_here() {
     drop(runtime);
     assert!(link.is_draining() && link.is_closed_here());
 }
+
+/// Connects to nobody.
+struct Refuses;
+
+#[async_trait]
+impl Connector for Refuses {
+    async fn connect(&self) -> Result<Conduit, Error> {
+        Err(Error::new(Code::Refused, "nothing listens there"))
+    }
+
+    fn address(&self) -> &str {
+        "refuses"
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_would_wait_for_long_is_told_that_the_failure_is_an_old_one() {
+    let dialer = dialer(Refuses);
+    let error = dialer.acquire().await.unwrap_err();
+    assert_eq!(error.message(), "nothing listens there");
+    dialer.inner.lock().backoff = Some((error, now() + Duration::from_secs(3)));
+    let text = dialer.acquire().await.unwrap_err().to_string();
+    assert!(
+        text.contains("the last dial failed: nothing listens there (retry after 3s)"),
+        "{text}"
+    );
+    // From then on it is tried again.
+    tokio::time::advance(Duration::from_secs(3)).await;
+    let error = dialer.acquire().await.unwrap_err();
+    assert_eq!(error.message(), "nothing listens there");
+}
