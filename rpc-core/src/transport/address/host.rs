@@ -120,6 +120,11 @@ fn split(text: &str) -> Result<(String, &str), (String, Option<String>)> {
     }
 }
 
+/// Whether it is a port and no more, which is mostly meant for this machine.
+pub(super) fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// What is wrong, and what to write instead.
 #[cold]
 #[inline(never)]
@@ -128,6 +133,12 @@ fn wrong(what: fmt::Arguments<'_>, instead: Option<String>) -> (String, Option<S
 }
 
 fn missing_port(host: &str) -> (String, Option<String>) {
+    if is_number(host) {
+        return wrong(
+            format_args!("the host is missing before the port {host}"),
+            Some(format!("127.0.0.1:{host}")),
+        );
+    }
     wrong(
         format_args!("the port is missing after `{host}`"),
         Some(format!("{host}:7000")),

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use super::host::is_number;
 use super::{ADDRESS_MAX, Address, HostPort, UNIX_PATH_MAX, words};
 use crate::error::{Code, Error};
 
@@ -146,14 +147,14 @@ fn left_out(scheme: &str) -> Option<&'static str> {
 
 fn host_port(scheme: &str, rest: &str) -> Result<HostPort, Wrong> {
     let Some(at) = rest.strip_prefix("//") else {
-        let at = if rest.is_empty() {
-            "host:port"
-        } else {
-            rest.trim_start_matches('/')
+        let (host, at) = match rest.trim_start_matches('/') {
+            "" => ("", "host:port"),
+            port if is_number(port) => ("127.0.0.1:", port),
+            at => ("", at),
         };
         return Err(
             Wrong::new(format_args!("`//` is missing after `{scheme}:`"))
-                .write(format_args!("{scheme}://{at}")),
+                .write(format_args!("{scheme}://{host}{at}")),
         );
     };
     HostPort::parse(at).map_err(|(what, instead)| {
@@ -321,14 +322,15 @@ fn without_scheme(text: &str) -> Wrong {
         wrong.write(format_args!("unix:{text}"))
     } else if let Some((_, form)) = SCHEMES.iter().find(|(scheme, _)| *scheme == text) {
         wrong.write(format_args!("{form}"))
+    } else if is_number(text) {
+        wrong.write(format_args!("tcp://127.0.0.1:{text}"))
     } else {
         wrong.write(format_args!("tcp://{text}:7000"))
     }
 }
 
 fn unknown_scheme(scheme: &str, rest: &str, text: &str) -> Wrong {
-    let is_port = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
-    if is_port || text.starts_with('[') {
+    if is_number(rest) || text.starts_with('[') {
         return Wrong::new(format_args!("it does not begin with a transport"))
             .write(format_args!("tcp://{text}"));
     }

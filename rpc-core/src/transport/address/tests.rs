@@ -119,6 +119,18 @@ fn a_mistake_is_answered_with_its_repair() {
             "tcp:/h:1",
             "`//` is missing after `tcp:`; write `tcp://h:1`",
         ),
+        (
+            "tcp:7111",
+            "`//` is missing after `tcp:`; write `tcp://127.0.0.1:7111`",
+        ),
+        (
+            "tcp://7111",
+            "the host is missing before the port 7111; write `tcp://127.0.0.1:7111`",
+        ),
+        (
+            "7111",
+            "does not begin with a transport; write `tcp://127.0.0.1:7111`",
+        ),
         ("tcp://", "the host is missing; write `tcp://host:port`"),
         ("tcp://:80", "the host is missing before the port"),
         (
