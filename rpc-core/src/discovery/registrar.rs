@@ -183,8 +183,10 @@ impl Keeper {
         let mut backoff = Backoff::new(&self.matchmaker);
         loop {
             let Err(error) = self.session(entry, &mut backoff).await;
-            *entry = None;
-            tracing::debug!(%error, "the registration does not stand");
+            match entry.take() {
+                Some(_) => tracing::warn!("{error}; the server is not registered until it is over"),
+                None => tracing::debug!(%error, "the registration does not stand"),
+            }
             if let Some(report) = self.report.take() {
                 let _ = report.send(Err(error));
             }
