@@ -399,7 +399,9 @@ where
 /// Refuses a type that serde can neither write nor read. `FAULT` comes from [`Wire`] or [`Lent`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot cross the wire: it implements neither `Serialize` nor `Deserialize`",
-    label = "needs `#[derive(serde::Serialize, serde::Deserialize)]`, as does every type in it"
+    label = "needs `#[derive(serde::Serialize, serde::Deserialize)]`, as does every type in it",
+    note = "a type of another crate is replaced by one that serde knows, such as `PathBuf`, `String`, \
+            `Vec<u8>` or `Duration`, or by one of your own"
 )]
 pub trait Crosses<const FAULT: bool> {
     /// Naming it is the check.

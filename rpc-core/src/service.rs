@@ -26,6 +26,11 @@ use crate::wire::{Payload, Reply};
 
 /// A service that a server can offer. `#[service]` implements it for the `..Server` struct of a
 /// trait; nobody writes it by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a service",
+    label = "wrap what implements the trait in its generated `..Server::new(..)`",
+    note = "what is in an `Arc` already goes into `..Server::from_arc(..)`"
+)]
 pub trait Service: Send + Sync + 'static {
     /// What the service is called and which methods it has.
     fn descriptor(&self) -> &'static Descriptor;
