@@ -3,7 +3,8 @@
 use std::env;
 use std::process::ExitCode;
 
-use examples::CalculatorClient;
+use examples::{CalculatorClient, MathError};
+use rpc_core::CallError;
 
 const USAGE: &str = "\
 usage: calculator_client add A B       whole numbers
@@ -48,9 +49,9 @@ async fn run(arguments: &[&str]) -> Result<String, Failure> {
         }
         ["divide", a, b] => {
             let (a, b) = (number(a)?, number(b)?);
-            show(discover().await?.divide(a, b).await)
+            show(discover().await?.divide(a, b).await.map_err(said))
         }
-        ["parse", text] => show(discover().await?.parse(text).await),
+        ["parse", text] => show(discover().await?.parse(text).await.map_err(said)),
         ["constant", name] => match discover().await?.constant(name).await {
             Ok(Some(value)) => Ok(value.to_string()),
             Ok(None) => Err(Failure::Call(format!("no constant is called \"{name}\""))),
@@ -69,6 +70,14 @@ async fn discover() -> Result<CalculatorClient, Failure> {
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, Failure> {
     let wrong = |_| Failure::Usage(format!("\"{text}\" is not a number that this method takes"));
     text.parse().map_err(wrong)
+}
+
+/// What the service itself says, or why it could not be asked.
+fn said(error: CallError<MathError>) -> String {
+    match error {
+        CallError::Service(error) => error.to_string(),
+        CallError::Rpc(error) => error.to_string(),
+    }
 }
 
 fn show<T: ToString, E: ToString>(result: Result<T, E>) -> Result<String, Failure> {

@@ -40,12 +40,25 @@ use proc_macro::TokenStream;
 ///
 /// **On a method**: `#[rpc(name = "add", idempotent)]`. The name is the one on the wire and on
 /// the wire only, unless the method's own name is taken on the client. An idempotent method may
-/// be run twice for one call, so it may be retried and hedged.
+/// be run twice for one call, so it may be retried.
 ///
 /// **Arguments** are at most 16 and need `Serialize` and `Deserialize`. They may borrow: `&str`,
 /// `&[u8]` and `Option<&str>` are read from the request where they lie; `&T`, `Cow<'_, str>` and
-/// whatever else serde reads into a value of its own is decoded and lent. **Returns** are owned; a `Result` is recognised as such and must be
-/// written as one.
+/// whatever else serde reads into a value of its own is decoded and lent. **Returns** are owned; a
+/// `Result` is recognised as such and must be written as one.
+///
+/// **Bytes** move as a block where the argument is `&[u8]`, `Vec<u8>` or `Bytes`, or the method returns one
+/// of the last two or a `Result` of it. Inside of anything else, such as an `Option` or a struct, serde
+/// takes a `Vec<u8>` for a list of numbers, one by one: say `Bytes` there, or `#[serde(with =
+/// "serde_bytes")]`.
+///
+/// **Attributes of serde** hold, but for those that need names on the wire: `untagged`, `tag`, `flatten` and
+/// `skip_serializing_if` are refused with an error. A field with `skip` is left out on both sides; never say
+/// `skip_serializing` or `skip_deserializing` alone.
+///
+/// **Changes**: a method whose types have changed in any way is refused for callers of the old ones
+/// (`Code::Skew`, not executed), and the others go on. So add methods beside those in use, and let
+/// clients choose a range of versions.
 ///
 /// With `#[async_trait]` below `#[service]` the trait keeps the boxed shape, and can be served as
 /// an `Arc<dyn Calculator>`.

@@ -151,8 +151,8 @@ impl ServerBuilder {
 
     /// Sets who speaks with a client once it is connected: a task for each of them
     /// ([`Concurrent`](super::Concurrent), the default), one client at a time
-    /// ([`Iterative`](super::Iterative)), or a process for each of them
-    /// ([`Forking`](super::Forking)).
+    /// ([`Iterative`](super::Iterative)), a process for each of them ([`Forking`](super::Forking)), or a
+    /// few processes for all ([`CentralDispatch`](super::CentralDispatch)).
     pub fn pattern(mut self, pattern: impl Into<Pattern>) -> Self {
         self.pattern = pattern.into();
         self

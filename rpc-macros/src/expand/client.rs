@@ -155,7 +155,8 @@ fn constructors(context: &Context<'_>) -> TokenStream {
             }
         }
 
-        /// The same client whose calls may take `deadline` each, counted from the call.
+        /// The same client whose calls may take `deadline` each, counted from when the call is first
+        /// awaited.
         #[must_use]
         #vis fn with_deadline(&self, deadline: ::core::time::Duration) -> Self {
             Self { channel: #private::with_deadline(&self.channel, deadline) }
