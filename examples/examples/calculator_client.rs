@@ -72,7 +72,6 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, Failure> {
     text.parse().map_err(wrong)
 }
 
-/// What the service itself says, or why it could not be asked.
 fn said(error: CallError<MathError>) -> String {
     match error {
         CallError::Service(error) => error.to_string(),

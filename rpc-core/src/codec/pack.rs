@@ -289,3 +289,6 @@ impl<S: Sink> SerializeMap for Pack<'_, S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
