@@ -121,8 +121,8 @@ fn split(text: &str) -> Result<(String, &str), (String, Option<String>)> {
 }
 
 /// Whether it is a port and no more, which is mostly meant for this machine.
-pub(super) fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+pub(super) fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
 /// What is wrong, and what to write instead.
@@ -133,7 +133,7 @@ fn wrong(what: fmt::Arguments<'_>, instead: Option<String>) -> (String, Option<S
 }
 
 fn missing_port(host: &str) -> (String, Option<String>) {
-    if is_number(host) {
+    if is_port(host) {
         return wrong(
             format_args!("the host is missing before the port {host}"),
             Some(format!("127.0.0.1:{host}")),

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::host::is_number;
+use super::host::is_port;
 use super::{ADDRESS_MAX, Address, HostPort, UNIX_PATH_MAX, words};
 use crate::error::{Code, Error};
 
@@ -149,7 +149,7 @@ fn host_port(scheme: &str, rest: &str) -> Result<HostPort, Wrong> {
     let Some(at) = rest.strip_prefix("//") else {
         let (host, at) = match rest.trim_start_matches('/') {
             "" => ("", "host:port"),
-            port if is_number(port) => ("127.0.0.1:", port),
+            port if is_port(port) => ("127.0.0.1:", port),
             at => ("", at),
         };
         return Err(
@@ -322,7 +322,7 @@ fn without_scheme(text: &str) -> Wrong {
         wrong.write(format_args!("unix:{text}"))
     } else if let Some((_, form)) = SCHEMES.iter().find(|(scheme, _)| *scheme == text) {
         wrong.write(format_args!("{form}"))
-    } else if is_number(text) {
+    } else if is_port(text) {
         wrong.write(format_args!("tcp://127.0.0.1:{text}"))
     } else {
         wrong.write(format_args!("tcp://{text}:7000"))
@@ -330,7 +330,7 @@ fn without_scheme(text: &str) -> Wrong {
 }
 
 fn unknown_scheme(scheme: &str, rest: &str, text: &str) -> Wrong {
-    if is_number(rest) || text.starts_with('[') {
+    if is_port(rest) || text.starts_with('[') {
         return Wrong::new(format_args!("it does not begin with a transport"))
             .write(format_args!("tcp://{text}"));
     }

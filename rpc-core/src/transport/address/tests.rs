@@ -128,6 +128,10 @@ fn a_mistake_is_answered_with_its_repair() {
             "the host is missing before the port 7111; write `tcp://127.0.0.1:7111`",
         ),
         (
+            "tcp://70000",
+            "the port is missing after `70000`; write `tcp://70000:7000`",
+        ),
+        (
             "7111",
             "does not begin with a transport; write `tcp://127.0.0.1:7111`",
         ),
