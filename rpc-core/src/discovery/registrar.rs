@@ -184,7 +184,7 @@ impl Keeper {
         loop {
             let Err(error) = self.session(entry, &mut backoff).await;
             match entry.take() {
-                Some(_) => tracing::warn!("{error}; the server is not registered until it is over"),
+                Some(_) => tracing::warn!("the registration is lost, and is tried again: {error}"),
                 None => tracing::debug!(%error, "the registration does not stand"),
             }
             if let Some(report) = self.report.take() {
