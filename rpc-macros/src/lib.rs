@@ -49,16 +49,19 @@ use proc_macro::TokenStream;
 ///
 /// **Bytes** move as a block where the argument is `&[u8]`, `Vec<u8>` or `Bytes`, or the method returns one
 /// of the last two or a `Result` of it. Inside of anything else, such as an `Option` or a struct, serde
-/// takes a `Vec<u8>` for a list of numbers, one by one: say `Bytes` there, or `#[serde(with =
-/// "serde_bytes")]`.
+/// takes a `Vec<u8>` for a list of numbers, one by one: say `Bytes` there; on a field of a struct
+/// `#[serde(with = "serde_bytes")]` does, too.
 ///
 /// **Attributes of serde** hold, but for those that need names on the wire: `untagged`, `tag`, `flatten` and
-/// `skip_serializing_if` are refused with an error. A field with `skip` is left out on both sides; never say
-/// `skip_serializing` or `skip_deserializing` alone.
+/// `skip_serializing_if` of a named field are refused with an error. A field with `skip` is left out on both
+/// sides. What serde does on one side and not on the other cannot be noticed: never say
+/// `skip_serializing` or `skip_deserializing` alone, `skip_serializing_if` on a field without a name, or
+/// `skip` on a variant before others.
 ///
-/// **Changes**: a method whose types have changed in any way is refused for callers of the old ones
-/// (`Code::Skew`, not executed), and the others go on. So add methods beside those in use, and let
-/// clients choose a range of versions.
+/// **Changes**: a method whose types have changed on the wire (a field or variant that is new, gone,
+/// renamed or elsewhere, or another type) is refused for callers of the old ones (`Code::Skew`, not
+/// executed), and the others go on. So add methods beside those in use, and let clients choose a range of
+/// versions.
 ///
 /// With `#[async_trait]` below `#[service]` the trait keeps the boxed shape, and can be served as
 /// an `Arc<dyn Calculator>`.

@@ -221,7 +221,8 @@ impl<S: Sink> Serializer for Pack<'_, S> {
     }
 }
 
-/// A field that its type leaves out, for which the other side would take what comes after it.
+/// A field that its type leaves out, for which the other side would take what comes after it. Of one
+/// without a name serde does not tell.
 #[cold]
 fn left_out(name: &str) -> Fault {
     Fault::new(format!(

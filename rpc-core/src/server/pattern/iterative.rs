@@ -27,9 +27,9 @@ use crate::service::BoxFuture;
 ///
 /// Further clients wait, unread, in a queue ([`waiting_max`](Self::waiting_max)) for at most
 /// [`wait_max`](Self::wait_max). Who waits in vain is told [`Code::Overloaded`], and that none of
-/// its calls ran ([`Executed::No`](crate::Executed::No)); the call of a client tries three times before it
-/// fails so. A well-known pipe is away during a
-/// conversation, so that its clients wait outside. A conversation that lasts longer than
+/// its calls ran ([`Executed::No`](crate::Executed::No)); the call of a client tries up to three times,
+/// as its deadline allows. A well-known pipe is away during a conversation, so that its clients wait
+/// outside. A conversation that lasts longer than
 /// [`turn_max`](Self::turn_max) is ended in order: the client finishes its calls and comes again
 /// by itself. A client that connects and says nothing keeps its turn for
 /// [`Limits::handshake`](crate::Limits::handshake).
