@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::codec::CodecId;
-use crate::error::{Code, Error};
+use crate::error::Code;
 
 #[test]
 fn a_value_that_cannot_be_encoded_says_why() {
@@ -41,17 +41,9 @@ fn a_field_that_is_left_out_is_refused() {
             body: u8,
         },
     }
-    let encode = |value: &dyn Fn(&mut Vec<u8>) -> Result<(), Error>| {
-        let mut buffer = Vec::new();
-        value(&mut buffer).map(|()| buffer)
-    };
     for secret in [true, false] {
-        let (paper, letter) = (
-            Paper { secret, body: 7 },
-            Letter::Sealed { secret, body: 7 },
-        );
-        let paper = encode(&|buffer| CodecId::BINCODE.encode_into(&paper, buffer, 64));
-        let letter = encode(&|buffer| CodecId::BINCODE.encode_into(&letter, buffer, 64));
+        let paper = CodecId::BINCODE.encode(&Paper { secret, body: 7 }, 64);
+        let letter = CodecId::BINCODE.encode(&Letter::Sealed { secret, body: 7 }, 64);
         for encoded in [paper, letter] {
             match encoded {
                 Ok(bytes) => assert!(secret && bytes.ends_with(&[1, 7])),
@@ -64,4 +56,22 @@ fn a_field_that_is_left_out_is_refused() {
             }
         }
     }
+}
+
+#[test]
+fn a_struct_that_is_flattened_is_told_what_it_needs() {
+    #[derive(Serialize)]
+    struct Inner {
+        number: u8,
+    }
+    #[derive(Serialize)]
+    struct Outer {
+        #[serde(flatten)]
+        inner: Inner,
+    }
+    let outer = Outer {
+        inner: Inner { number: 1 },
+    };
+    let text = CodecId::BINCODE.encode(&outer, 64).unwrap_err().to_string();
+    assert!(text.contains("`#[serde(flatten)]`"), "{text}");
 }
