@@ -330,7 +330,8 @@ fn without_scheme(text: &str) -> Wrong {
 }
 
 fn unknown_scheme(scheme: &str, rest: &str, text: &str) -> Wrong {
-    if is_port(rest) || text.starts_with('[') {
+    let is_number = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number || text.starts_with('[') {
         return Wrong::new(format_args!("it does not begin with a transport"))
             .write(format_args!("tcp://{text}"));
     }

@@ -132,6 +132,10 @@ fn a_mistake_is_answered_with_its_repair() {
             "the port is missing after `70000`; write `tcp://70000:7000`",
         ),
         (
+            "localhost:70000",
+            "does not begin with a transport; write `tcp://localhost:70000`",
+        ),
+        (
             "7111",
             "does not begin with a transport; write `tcp://127.0.0.1:7111`",
         ),
