@@ -8,7 +8,7 @@ use super::companion::Place;
 #[cfg(feature = "discovery")]
 use super::companion::{Companion, Offering, Recruit, RegistrationWish};
 use super::connections::Connections;
-use super::pattern::{Host, Pattern};
+use super::pattern::{Host, Pattern, Strategy};
 use super::reception::Reception;
 use super::{Router, Server};
 use crate::codec::CodecId;
@@ -34,7 +34,7 @@ pub struct ServerBuilder {
     addresses: Vec<Result<Address, Error>>,
     listeners: Vec<Box<dyn Listener>>,
     listen_options: ListenOptions,
-    pattern: Pattern,
+    pattern: Box<dyn Strategy>,
     limits: Limits,
     connections_max: usize,
     connections_per_peer_max: usize,
@@ -73,7 +73,7 @@ impl ServerBuilder {
             addresses: Vec::new(),
             listeners: Vec::new(),
             listen_options: ListenOptions::default(),
-            pattern: Pattern::default(),
+            pattern: Pattern::default().0,
             limits: Limits::default(),
             connections_max: default_connections_max(),
             connections_per_peer_max: Self::CONNECTIONS_PER_PEER_MAX,
@@ -154,7 +154,7 @@ impl ServerBuilder {
     /// ([`Iterative`](super::Iterative)), a process for each of them ([`Forking`](super::Forking)), or a
     /// few processes for all ([`CentralDispatch`](super::CentralDispatch)).
     pub fn pattern(mut self, pattern: impl Into<Pattern>) -> Self {
-        self.pattern = pattern.into();
+        self.pattern = pattern.into().0;
         self
     }
 
@@ -242,7 +242,7 @@ impl ServerBuilder {
         #[cfg(all(target_os = "linux", feature = "patterns"))]
         if let Some(duty) = duty {
             self.pattern
-                .perform(duty, &reception, self.listen_options)
+                .perform(duty, Arc::clone(&reception), self.listen_options)
                 .await;
             // Another server of the program: only the main process listens.
             let addresses = addresses.iter().map(ToString::to_string).collect();
@@ -270,8 +270,7 @@ impl ServerBuilder {
             places.push(Place::of(&*listener));
             listeners.push(listener);
         }
-        let pattern = std::mem::take(&mut self.pattern);
-        let host = pattern.host(&reception, elsewhere).await?;
+        let host = self.pattern.host(Arc::clone(&reception), elsewhere).await?;
         // From here on the server exists, so that an error below stops what was started.
         #[cfg_attr(not(feature = "discovery"), allow(unused_mut))]
         let mut server = open(listeners, &places, &reception, host);

@@ -58,7 +58,7 @@ use crate::transport::ListenOptions;
 ///
 /// A program contains the patterns that it names, and the default.
 #[derive(Debug)]
-pub struct Pattern(Box<dyn Strategy>);
+pub struct Pattern(pub(super) Box<dyn Strategy>);
 
 /// A task for each client: the concurrent server, and the default.
 ///
@@ -102,12 +102,24 @@ impl From<Forking> for Pattern {
     }
 }
 
-impl Pattern {
+/// A pattern that was chosen and is not at work. It is reached through a pointer, so that a program
+/// contains no other.
+pub(super) trait Strategy: fmt::Debug + Send + Sync {
+    /// Whether clients are handed over to other processes.
+    fn hands_over(&self) -> bool {
+        false
+    }
+
+    /// Whether the pattern listens at an address itself, in a process of its own.
+    fn listens(&self, _: &Address) -> bool {
+        false
+    }
+
     /// Whether the clients that come by an address can be served.
     ///
     /// # Errors
     /// They cannot be passed to another process, which this pattern does.
-    pub(super) fn check(&self, address: &Address) -> Result<(), Error> {
+    fn check(&self, address: &Address) -> Result<(), Error> {
         if !self.hands_over() || address.can_be_handed_over() {
             return Ok(());
         }
@@ -124,7 +136,7 @@ impl Pattern {
     ///
     /// # Errors
     /// As [`check`](Self::check).
-    pub(super) fn check_foreign(&self) -> Result<(), Error> {
+    fn check_foreign(&self) -> Result<(), Error> {
         if !self.hands_over() {
             return Ok(());
         }
@@ -135,79 +147,29 @@ impl Pattern {
         .with_hint("listen at tcp://, unix: or fifo:, or use another pattern"))
     }
 
-    /// Whether clients are handed over to other processes.
-    pub(super) fn hands_over(&self) -> bool {
-        self.0.hands_over()
-    }
-
-    /// Whether the pattern listens at an address itself, in a process of its own.
-    pub(super) fn listens(&self, address: &Address) -> bool {
-        self.0.listens(address)
-    }
-
     /// What receives the clients of a server from now on. `elsewhere` are the addresses that it
     /// [listens](Self::listens) at itself.
     ///
     /// # Errors
     /// The pattern needs something that this program or this system does not have.
-    pub(super) async fn host(
-        self,
-        reception: &Arc<Reception>,
-        elsewhere: Vec<String>,
-    ) -> Result<Arc<dyn Host>, Error> {
-        self.0.host(Arc::clone(reception), elsewhere).await
-    }
-
-    /// What this process has to do as a subserver, if it is one.
-    ///
-    /// # Errors
-    /// It is one, of another server, and nobody has asked before.
-    #[cfg(all(target_os = "linux", feature = "patterns"))]
-    pub(super) fn duty(&self) -> Result<Option<&'static Duty>, Error> {
-        self.0.duty()
-    }
-
-    /// In a subserver: does what this process was started for, and ends it. Returns if that is not
-    /// the business of this server.
-    #[cfg(all(target_os = "linux", feature = "patterns"))]
-    pub(super) async fn perform(
-        self,
-        duty: &'static Duty,
-        reception: &Arc<Reception>,
-        options: ListenOptions,
-    ) {
-        let reception = Arc::clone(reception);
-        self.0.perform(duty, reception, options).await;
-    }
-}
-
-/// A pattern that was chosen and is not at work. It is reached through a pointer, so that a program
-/// contains no other.
-trait Strategy: fmt::Debug + Send + Sync {
-    /// [`Pattern::hands_over`].
-    fn hands_over(&self) -> bool {
-        false
-    }
-
-    /// [`Pattern::listens`].
-    fn listens(&self, _: &Address) -> bool {
-        false
-    }
-
-    /// [`Pattern::host`].
     fn host(
         self: Box<Self>,
         reception: Arc<Reception>,
         elsewhere: Vec<String>,
     ) -> BoxFuture<Result<Arc<dyn Host>, Error>>;
 
-    /// [`Pattern::duty`]. A pattern without subservers does not ask first.
+    /// What this process has to do as a subserver, if it is one. A pattern that starts none does not ask
+    /// first, and says what is known.
+    ///
+    /// # Errors
+    /// It is one, and nobody has asked before.
     #[cfg(all(target_os = "linux", feature = "patterns"))]
     fn duty(&self) -> Result<Option<&'static Duty>, Error> {
         subserver::known_duty()
     }
 
-    /// [`Pattern::perform`]. A pattern without subservers has nothing to do in one.
+    /// In a subserver: does what this process was started for, and ends it. Returns if that is not
+    /// the business of this server.
     #[cfg(all(target_os = "linux", feature = "patterns"))]
     fn perform(
         self: Box<Self>,
